@@ -1,0 +1,80 @@
+"""The command line: parse, call, print. Errors become exit codes here and nowhere else."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import sys
+from collections.abc import Callable
+
+import typer
+
+from hilum import __version__, progress
+from hilum.cli import data, evaluate, explore, options, pipeline, train
+from hilum.errors import HilumError, InterruptionError
+
+app = typer.Typer(
+    name="hilum",
+    help="Pneumonia detection on chest radiographs with ResNet-50, evaluated honestly. "
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
+    """Make Ctrl-C an error with its own exit code; Typer would end with 1, which means that some items failed."""
+
+    @functools.wraps(verb)
+    def run(*arguments: object, **options: object) -> None:
+        try:
+            verb(*arguments, **options)
+        except KeyboardInterrupt:
+            raise InterruptionError("Interrupted; nothing half-written was left under a final name.") from None
+
+    return run
+
+
+for _verb in (pipeline.demo, data.fetch, data.scan, explore.explore, train.train, evaluate.evaluate, pipeline.run):
+    app.command()(_interruptible(_verb))
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=options.print_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0 all done; 1 finished, but some items failed; 2 stopped, with one sentence on stderr; 130 interrupted.
+    """
+    options.configure_logging(verbose=False)
+    progress.enable(sys.stderr.isatty())
+    try:
+        app()
+    except HilumError as error:
+        _stop(str(error), code=130 if isinstance(error, InterruptionError) else 2)
+    except OSError as error:
+        _stop(_explain(error), code=2)
+
+
+def _stop(message: str, *, code: int) -> None:
+    print(f"hilum: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _explain(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"The disk is full while writing{where}; free some space, or write to another disk with --out."
+    return f"{error.strerror or error}{':' if where else ''}{where}."
+
+
+__all__ = ["__version__", "app", "main"]

@@ -1,0 +1,185 @@
+"""`hilum evaluate`: what a trained model is worth on pictures that chose nothing."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hilum.cli import options
+from hilum.cli.train import require_training
+from hilum.errors import ConfigError, LeakageError
+from hilum.types import Split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from hilum.config import EvaluateConfig
+    from hilum.evaluation.evaluate import EvaluationResult
+    from hilum.model.scoring import RunScorer
+    from hilum.report.render import Section
+
+
+class Part(StrEnum):
+    """Which pictures of DATA are scored."""
+
+    TEST = "test"
+    VAL = "val"
+    ALL = "all"
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, as hilum train makes it.")],
+    data: options.DataArgument,
+    out: options.OutFolder,
+    split: Annotated[
+        Part,
+        typer.Option(
+            "--split",
+            help="test: the test pictures of DATA. all: every picture of DATA, for data of another hospital. "
+            "val: the run's own validation pictures, whose figures flatter.",
+        ),
+    ] = Part.TEST,
+    config: options.ConfigFile = None,
+    settings: options.Overrides = None,
+    seed: options.Seed = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Score MODEL on a split of DATA, with the threshold and temperature that its own validation pictures give."""
+    require_training()
+    from hilum.data.manifest import load_data
+    from hilum.model.run import read_run
+    from hilum.model.scoring import RunScorer
+
+    if str(model) == "packaged":
+        raise ConfigError("No bundle comes with this version of Hilum; name a run folder made by 'hilum train'.")
+    scorer = RunScorer(read_run(model))
+    given = options.resolve_config(config, settings, weights=None, seed=seed)
+    chosen = given.evaluate if config is not None or settings else scorer.run.config.evaluate
+    manifest = load_data(data)
+    command = shlex.join(["hilum", "evaluate", str(model), str(data), "--out", str(out), "--split", split])
+    result = evaluate_run(
+        scorer, manifest, out, split=split, settings=chosen, seed=given.seed, data=str(data), command=command
+    )
+    print_evaluation(result)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def evaluate_run(
+    scorer: RunScorer,
+    manifest: pd.DataFrame,
+    out: Path,
+    *,
+    split: Part,
+    settings: EvaluateConfig,
+    seed: int,
+    data: str,
+    command: str,
+    metadata_auroc: float | None = None,
+    sections: Sequence[Section] = (),
+) -> EvaluationResult:
+    """Evaluate a run on a split of a scanned data set and write the report into `out`."""
+    from hilum.data.phantom import is_phantom
+    from hilum.evaluation.background import Background, Origin
+    from hilum.evaluation.evaluate import evaluate as evaluate_scorer
+    from hilum.model.architecture import list_stages
+    from hilum.model.run import CURVES
+
+    splits, manifest = join_splits(scorer.run.splits, manifest, split)
+    curves = scorer.run.folder / CURVES
+    background = Background(
+        data=data,
+        command=command,
+        origin=Origin.PHANTOM if is_phantom(Path(manifest["path"].iloc[0])) else None,
+        stages=list_stages(scorer.network, size=scorer.spec.size),
+        learning_curves=curves if curves.is_file() else None,
+        training=scorer.describe_training(),
+        metadata_auroc=metadata_auroc,
+        sections=sections,
+    )
+    return evaluate_scorer(
+        scorer,
+        splits,
+        out,
+        config=settings,
+        seed=seed,
+        split=Split.VAL if split is Part.VAL else Split.TEST,
+        manifest=manifest,
+        background=background,
+    )
+
+
+def join_splits(own: pd.DataFrame, manifest: pd.DataFrame, split: Part) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put the run's own train and val rows beside the pictures of DATA that are to be scored.
+
+    The run's pictures are looked for in DATA by their content, so that a data set may have moved since the training.
+
+    Raises:
+        LeakageError: a picture that is to be scored has trained the model or chosen its threshold.
+    """
+    import pandas as pd
+
+    from hilum.data.splits import COLUMNS
+    from hilum.types import Status
+
+    places = manifest[manifest["status"] == Status.OK].drop_duplicates("sha256").set_index("sha256")["path"]
+    own = own[own["split"] != Split.TEST]
+    own = own.assign(path=own["sha256"].map(places).fillna(own["path"]))
+    if split is Part.VAL:
+        return own, manifest
+    if split is Part.ALL:
+        manifest = manifest.assign(split=str(Split.TEST))
+    tested = manifest.loc[(manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK), list(COLUMNS)]
+    seen = tested[tested["sha256"].isin(own["sha256"])]
+    if len(seen):
+        raise LeakageError(
+            f"{len(seen)} of the {len(tested)} pictures to score were used in training (such as "
+            f"{seen['path'].iloc[0]}); evaluate on pictures that the model has not seen."
+        )
+    if not set(own["sha256"]) <= set(manifest["sha256"]):
+        # Another data set numbers its patients anew: equal numbers are not equal patients.
+        tested = tested.assign(patient="data/" + tested["patient"])
+    return pd.concat([own, tested], ignore_index=True), manifest
+
+
+def print_evaluation(result: EvaluationResult) -> None:
+    """Say how good the model is, and where the report lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = {
+        "auroc": "AUROC",
+        "accuracy": "accuracy",
+        "precision": "precision",
+        "recall": "recall (sensitivity)",
+        "specificity": "specificity",
+        "f1": "F1",
+        "mcc": "MCC",
+        "auprc": "AUPRC",
+        "brier": "Brier score",
+        "ece": "ECE",
+    }
+    metrics = result.metrics
+    table = Table(
+        title=f"{metrics['split']}, {metrics['n']:,} pictures, threshold {metrics['threshold']:.4f}",
+        title_justify="left",
+    )
+    for heading in ("Metric", "Value", "95 % interval"):
+        table.add_column(heading, justify="left" if heading == "Metric" else "right")
+    for key, name in shown.items():
+        entry = metrics["metrics"][key]
+        value, low, high = (entry[part] for part in ("value", "ci_low", "ci_high"))
+        interval = "–" if low is None else f"{low:.3f} to {high:.3f}"
+        table.add_row(name, "–" if value is None else f"{value:.4f}", interval)
+    Console().print(table)
+    cells = metrics["confusion_matrix"]
+    typer.echo(f"Confusion matrix: TN {cells['tn']}, FP {cells['fp']}, FN {cells['fn']}, TP {cells['tp']}")
+    if result.failed:
+        typer.echo(f"Pictures without a score: {result.failed:,}; predictions.csv says why")
+    typer.echo(f"Report: {result.report}")

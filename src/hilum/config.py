@@ -1,0 +1,180 @@
+"""Configuration: frozen models with every default in one place; defaults < YAML file < --set options.
+
+Unknown keys are errors. The resolved configuration is written into each run as config.yaml, and reading that file
+back gives an equal object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hilum.errors import ConfigError
+from hilum.preprocess import PreprocessSpec
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Where validation comes from and how pictures reach the network."""
+
+    val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of train pictures that validate, by patient")
+    workers: int | None = Field(None, ge=0, description="processes that augment; none given: chosen by the machine")
+    cache_dir: Path | None = Field(None, description="where decoded pictures are cached; none given: in the run folder")
+
+
+class AugmentConfig(_Section):
+    """Random changes of training pictures. A strength of 0 (or a scale of 1) switches a change off."""
+
+    enabled: bool = True
+    crop_scale_min: float = Field(0.6, gt=0, le=1, description="smallest share of the area that a random crop keeps")
+    aspect_jitter: float = Field(0.2, ge=0, lt=1, description="crops are up to this much wider or taller than square")
+    rotate_degrees: float = Field(10.0, ge=0, le=90)
+    translate: float = Field(0.05, ge=0, le=0.5, description="largest shift as a share of the side")
+    shear_degrees: float = Field(5.0, ge=0, le=45)
+    brightness: float = Field(0.25, ge=0, lt=1)
+    contrast: float = Field(0.3, ge=0, lt=1)
+    gamma: float = Field(0.4, ge=0, lt=1, description="gamma is drawn from 1/(1+g) to 1+g, evenly in its logarithm")
+    noise: float = Field(0.03, ge=0, le=0.5, description="largest standard deviation of noise; full range is 1")
+    blur: float = Field(1.2, ge=0, le=10, description="largest standard deviation of blur in pixels at 224")
+    blur_probability: float = Field(0.3, ge=0, le=1)
+    erase_probability: float = Field(0.25, ge=0, le=1)
+    erase_scale: float = Field(0.1, ge=0, lt=1, description="largest share of the area that is erased")
+    flip_probability: float = Field(
+        0.0, ge=0, le=1, description="left-right flips; off, for they move the heart to the right side"
+    )
+
+
+class ModelConfig(_Section):
+    """The network and the weights it starts from."""
+
+    weights: str = Field("imagenet", description="imagenet, random, or the path of a .pth or .safetensors file")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
+
+
+class TrainConfig(_Section):
+    """Two phases: the head alone, then the whole network with smaller learning rates towards the input."""
+
+    epochs: int = Field(5, ge=1, description="epochs of the whole network, after those of the head")
+    head_epochs: int = Field(1, ge=0, description="epochs in which only the last layer learns")
+    batch_size: int = Field(32, ge=2)
+    lr: float = Field(3e-4, gt=0, description="peak learning rate of the last layer and block when all learns")
+    head_lr: float = Field(1e-3, gt=0, description="learning rate while only the head learns")
+    layer_decay: float = Field(0.7, gt=0, le=1, description="each earlier stage learns at this share of the next one")
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    label_smoothing: float = Field(0.05, ge=0, lt=0.5)
+    balance: Literal["none", "weights", "sampler"] = Field("weights", description="how rare classes are made to count")
+    clip_norm: float | None = Field(1.0, gt=0)
+    ema_decay: float | None = Field(0.995, gt=0, lt=1, description="decay a step of the averaged weights; null: none")
+    batch_norm: Literal["adapt", "freeze"] = Field("adapt", description="whether BatchNorm statistics follow the data")
+    monitor: Literal["val_loss", "val_auroc"] = Field("val_loss", description="what chooses the best epoch")
+    patience: int | None = Field(None, ge=1, description="epochs without improvement before training stops")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | None = Field(None, ge=1, description="CPU threads; none given: all that the process may use")
+    logger: Literal["tensorboard", "mlflow", "none"] = "tensorboard"
+
+
+class EvaluateConfig(_Section):
+    """How the threshold is chosen on val, and how intervals are made."""
+
+    operating_point: Literal["youden", "sensitivity"] = "youden"
+    min_sensitivity: float = Field(0.95, gt=0, le=1, description="used when operating_point is sensitivity")
+    bootstrap: int = Field(1000, ge=100, description="resamples, drawn by patient")
+    worst: int = Field(12, ge=0, description="how many of the worst mistakes the report shows")
+
+
+class Config(_Section):
+    """All settings of a run."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataConfig = DataConfig()
+    preprocess: PreprocessSpec = PreprocessSpec()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _check_patience(self) -> Self:
+        if self.train.patience is not None and self.train.patience > self.train.epochs + self.train.head_epochs:
+            raise ValueError("train.patience is longer than the training itself")
+        return self
+
+    def to_yaml(self) -> str:
+        """Return the configuration as YAML that `load_config` reads back to an equal object."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> Config:
+    """Build the configuration from defaults, a YAML file and `section.key=value` overrides, the later ones winning.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown or a value does not fit; the message names each.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        tree = _read_yaml(path)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {override}: write it as section.key=value, for example --set train.lr=3e-4.")
+        _put(tree, key.strip(), _parse_value(text))
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        source = str(path) if path is not None else "--set"
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {_explain(e)}" for e in error.errors()
+        )
+        raise ConfigError(f"The configuration ({source}) does not fit: {problems}.") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration {path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"The configuration {path} must hold sections such as 'train:', not a {type(tree).__name__}.")
+    return tree
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        # YAML 1.1 takes 3e-4 for a string: it wants 3.0e-4.
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        branch = tree.setdefault(section, {})
+        if not isinstance(branch, dict):
+            raise ConfigError(f"--set {dotted}: {section} is a value, not a section.")
+        tree = branch
+    tree[key] = value
+
+
+def _explain(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    return str(error["msg"][0].lower() + error["msg"][1:])

@@ -1,0 +1,63 @@
+"""Decoded pictures, cached once as uint8 at the working size and mapped into memory: later epochs decode nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from hilum.data.images import read_picture
+from hilum.errors import DataError, ImageReadError
+from hilum.files import atomic_path, sha256_bytes
+from hilum.preprocess import PreprocessSpec, resize
+from hilum.progress import track
+from hilum.types import UInt8Array
+
+logger = logging.getLogger(__name__)
+
+
+def read_prepared(path: str, spec: PreprocessSpec) -> UInt8Array:
+    """Read one picture and squash it to (size, size)."""
+    gray, _ = read_picture(path, at_least=2 * spec.size)
+    return resize(gray, spec)
+
+
+def open_cache(paths: Sequence[str], hashes: Sequence[str], spec: PreprocessSpec, folder: Path) -> UInt8Array:
+    """Return the pictures as a read-only memory map (n, size, size), decoding them on the first call.
+
+    The file's name holds a hash over the pictures' own hashes and the size, so other data never meet an old cache.
+
+    Raises:
+        DataError: a picture cannot be read any more, though it could when it was scanned.
+    """
+    key = sha256_bytes("\n".join([*hashes, spec.model_dump_json(include={"size"})]).encode())[:16]
+    file = folder / f"pictures-{spec.size}-{key}.npy"
+    if not file.exists():
+        _write_cache(paths, spec, file)
+    pictures: UInt8Array = np.load(file, mmap_mode="r", allow_pickle=False)
+    if pictures.shape != (len(paths), spec.size, spec.size):
+        raise DataError(f"The picture cache {file} does not fit the data; remove it and start again.")
+    return pictures
+
+
+def _write_cache(paths: Sequence[str], spec: PreprocessSpec, file: Path) -> None:
+    """Append picture by picture: a full disk is then an error and not a crash, as it would be in a memory map."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), spec.size, spec.size)}
+    with atomic_path(file) as temporary, temporary.open("wb") as stream, ThreadPoolExecutor() as pool:
+        np.lib.format.write_array_header_1_0(stream, header)
+        blocks = [paths[start : start + 256] for start in range(0, len(paths), 256)]
+        pictures = (picture for block in blocks for picture in pool.map(lambda path: _read_again(path, spec), block))
+        for picture in track(pictures, description="Decoding pictures", total=len(paths)):
+            stream.write(picture.tobytes())
+
+
+def _read_again(path: str, spec: PreprocessSpec) -> UInt8Array:
+    try:
+        return read_prepared(path, spec)
+    except ImageReadError as error:
+        raise DataError(
+            f"{path} was readable when it was scanned and is not now ({error}); scan the data again."
+        ) from None

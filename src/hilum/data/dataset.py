@@ -1,0 +1,116 @@
+"""Pictures and labels as batches, in an order and with augmentations that the seed alone decides.
+
+What happens to a picture is a function of (seed, epoch, position in the epoch), not of the worker that loads it or of
+what was drawn before. A resumed training therefore sees exactly what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from hilum.config import AugmentConfig
+from hilum.data.augment import augment, build_augmentation
+from hilum.preprocess import PreprocessSpec, normalise
+from hilum.types import IntArray, UInt8Array
+
+
+class Draw(NamedTuple):
+    """One picture of one epoch: its place in the data and the seed of its augmentation (-1: none)."""
+
+    place: int
+    seed: int
+
+
+class EpochSampler(Sampler[Draw]):
+    """Yields the draws of an epoch: a shuffled pass, or as many draws with classes made equally frequent."""
+
+    def __init__(self, labels: IntArray, *, seed: int, balanced: bool) -> None:
+        self.labels = labels
+        self.seed = seed
+        self.balanced = balanced
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        count = len(self.labels)
+        if self.balanced:
+            share = np.bincount(self.labels, minlength=2)[self.labels]
+            order = rng.choice(count, size=count, p=(1 / share) / (1 / share).sum())
+        else:
+            order = rng.permutation(count)
+        seeds = rng.integers(0, 2**31, size=count)
+        return iter([Draw(int(place), int(seed)) for place, seed in zip(order, seeds, strict=True)])
+
+
+class RadiographDataset(Dataset[tuple[Tensor, int]]):
+    """Prepared pictures (n, size, size) uint8 and labels (n,), addressed by Draw (augmented) or int (as they are)."""
+
+    def __init__(
+        self,
+        pictures: UInt8Array,
+        labels: IntArray,
+        *,
+        rows: IntArray | None = None,
+        config: AugmentConfig | None = None,
+    ) -> None:
+        self.pictures = pictures
+        self.rows = np.arange(len(labels)) if rows is None else rows
+        self.labels = labels
+        self.chain = build_augmentation(config, size=pictures.shape[1]) if config is not None else None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, draw: Draw | int) -> tuple[Tensor, int]:
+        place, seed = draw if isinstance(draw, tuple) else (draw, -1)
+        picture = torch.from_numpy(np.array(self.pictures[self.rows[place]]))[None]
+        if self.chain is not None and seed >= 0:
+            picture = augment(picture, self.chain, seed=seed)
+        return picture, int(self.labels[place])
+
+
+class Collate:
+    """Stacks pictures into network input (n, 3, size, size) float32 and labels (n,) float32."""
+
+    def __init__(self, spec: PreprocessSpec) -> None:
+        self.spec = spec
+
+    def __call__(self, items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+        """Stack the items of one batch."""
+        pictures = torch.cat([picture for picture, _ in items]).numpy()
+        labels = torch.tensor([label for _, label in items], dtype=torch.float32)
+        return torch.from_numpy(normalise(pictures, self.spec)), labels
+
+
+def build_loader(
+    dataset: RadiographDataset,
+    spec: PreprocessSpec,
+    *,
+    batch_size: int,
+    workers: int,
+    sampler: EpochSampler | None = None,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Build the loader; with a sampler the last, smaller batch is dropped (BatchNorm needs full ones)."""
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # the sampler yields Draw, which Dataset's type cannot say
+        batch_size=min(batch_size, len(dataset)),
+        sampler=sampler,
+        drop_last=sampler is not None,
+        num_workers=workers,
+        collate_fn=Collate(spec),
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

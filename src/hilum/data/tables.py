@@ -1,0 +1,87 @@
+"""Tables of pictures as CSV: written atomically, with paths that survive a move, and hashed whatever their order."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hilum.errors import DataError
+from hilum.files import atomic_path
+
+_CONVERTERS: dict[str, Callable[[str], int | float | bool]] = {
+    "int64": int,
+    # Python's own conversion gives back every digit that was written, which the one of pandas need not.
+    "float64": lambda text: float(text or "nan"),
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+}
+
+
+def read_header(path: Path) -> list[str]:
+    """Return the column names of a CSV in lower case, none for an empty file.
+
+    Raises:
+        DataError: the file is no CSV.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+            return [name.strip().lower() for name in next(csv.reader(stream), [])]
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}.") from None
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table that has a path column as CSV, atomically. Paths below the folder of the CSV become relative."""
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - links are not followed, so that paths stay alike
+    on_disk = table.assign(path=[_shorten(text, folder) for text in table["path"]])
+    with atomic_path(path) as temporary:
+        on_disk.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape")
+
+
+def read_table(
+    path: Path, *, texts: Sequence[str], numbers: Mapping[str, str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read what `write_table` wrote, with absolute paths, empty texts where cells are empty, and NaN for numbers.
+
+    Args:
+        path: the CSV.
+        texts: names of the columns of text.
+        numbers: names of the other columns, each with its type: int64, float64 or bool.
+        optional: columns that may be missing.
+
+    Raises:
+        DataError: the file is missing or does not fit.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing.")
+    columns = set(read_header(path))
+    missing = [name for name in (*texts, *numbers) if name not in columns and name not in optional]
+    if missing:
+        raise DataError(f"{path} lacks the column {missing[0]}; write it anew.")
+    try:
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8", encoding_errors="surrogateescape"
+        ).fillna("")  # a row that is too short
+        for name, kind in numbers.items():
+            table[name] = [_CONVERTERS[kind](text) for text in table[name]]
+    except (ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - as in write_table
+    table["path"] = [os.path.normpath(folder / text) for text in table["path"]]
+    return table
+
+
+def hash_rows(table: pd.DataFrame, columns: Iterable[str]) -> str:
+    """Return the SHA-256 of the rows of some columns of text, in any order."""
+    rows = sorted(zip(*(table[name].astype(str) for name in columns), strict=True))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _shorten(text: str, folder: Path) -> str:
+    path = Path(text)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else text

@@ -1,0 +1,225 @@
+"""From a model and a data set to metrics, predictions, figures, report and model card.
+
+Honesty is in the order of the steps: temperature and threshold are fitted on val, and only then is the split in
+question scored with both fixed. Nothing is ever chosen on test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import classification_report
+
+from hilum import __version__
+from hilum.config import EvaluateConfig
+from hilum.data.manifest import hash_manifest
+from hilum.data.splits import check_leakage, hash_splits
+from hilum.errors import EvaluationError
+from hilum.evaluation.background import Background, recognise_origin
+from hilum.evaluation.findings import list_findings
+from hilum.evaluation.model_card import write_model_card
+from hilum.evaluation.narrative import write_passages, write_verdict
+from hilum.evaluation.page import build_page
+from hilum.evaluation.plates import draw_plates
+from hilum.evaluation.results import Results, measure, to_json
+from hilum.evaluation.scoring import (
+    ScoredSplit,
+    Scorer,
+    build_predictions,
+    score_split,
+    select_rows,
+    write_predictions,
+)
+from hilum.evaluation.thresholds import OperatingPoint, fit_operating_point
+from hilum.files import new_folder, write_json, write_text
+from hilum.inference.explain import FULL_SCALE, fit_full_scale
+from hilum.report.render import render_page
+from hilum.types import Label, Split
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+VAL_PREDICTIONS = "predictions_val.csv"
+CLASSIFICATION_REPORT = "classification_report.txt"
+REPORT = "report.html"
+MODEL_CARD = "model_card.md"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """What an evaluation left behind. `metrics` is the content of metrics.json; `failed` pictures have no score.
+
+    `full_scale` is the evidence in logits at which heat maps of this model saturate.
+    """
+
+    out: Path
+    metrics: dict[str, Any]
+    point: OperatingPoint
+    predictions: pd.DataFrame
+    full_scale: float
+    failed: int
+
+    @property
+    def report(self) -> Path:
+        """The page to open."""
+        return self.out / REPORT
+
+
+def evaluate(
+    scorer: Scorer,
+    splits: pd.DataFrame,
+    out: Path,
+    *,
+    config: EvaluateConfig,
+    seed: int,
+    split: Split = Split.TEST,
+    manifest: pd.DataFrame | None = None,
+    operating_point: OperatingPoint | None = None,
+    full_scale: float | None = None,
+    background: Background | None = None,
+) -> EvaluationResult:
+    """Evaluate a model on one split and write everything into a new folder.
+
+    Args:
+        scorer: the model.
+        splits: as `hilum.data.splits.build_splits` or `read_splits` gives them.
+        out: folder to write; metrics.json is written last, so that its presence means a whole evaluation.
+        config: rule of the threshold, number of resamples, number of mistakes to show.
+        seed: of the bootstrap.
+        split: what to score with threshold and temperature fixed.
+        manifest: where given, its unreadable pictures of the split stand in predictions.csv with their status.
+        operating_point: temperature and threshold that came with the model; val is then neither needed nor scored.
+        full_scale: that of the model's heat maps; none given: fitted on val.
+        background: what the report tells besides the scores.
+
+    Raises:
+        EvaluationError: the split, or the val that is needed, holds no pictures; val lacks a class; nothing could be
+            scored.
+        LeakageError: a patient or picture stands in two splits.
+        HilumError: `out` already holds an evaluation.
+    """
+    background = background or Background()
+    check_leakage(splits)
+    _check_splits(splits, split, needs_val=operating_point is None)
+    new_folder(out, marker=METRICS)
+    val = None
+    if operating_point is None:
+        val = score_split(scorer, select_rows(splits, Split.VAL, manifest=manifest), Split.VAL)
+        operating_point = fit_operating_point(val.labels, val.logits, config=config)
+    if full_scale is None:
+        full_scale = _fit_full_scale(val, operating_point)
+    if val is not None and split is Split.VAL:
+        tested = val
+    else:
+        tested = score_split(scorer, select_rows(splits, split, manifest=manifest), split)
+    results = measure(scorer.name, tested, val, operating_point, splits=splits, config=config, seed=seed)
+    predictions = build_predictions(tested, operating_point)
+    hashes = {"splits": hash_splits(splits)}
+    if manifest is not None:
+        hashes = {"manifest": hash_manifest(manifest), **hashes}
+    metrics = {
+        **to_json(results),
+        "heatmap_full_scale": full_scale,
+        "hashes": hashes,
+        "model_description": dict(scorer.describe()),
+        "hilum": __version__,
+    }
+    write_predictions(predictions, out / PREDICTIONS)
+    if val is not None and tested is not val:
+        write_predictions(build_predictions(val, operating_point), out / VAL_PREDICTIONS)
+    _write_report(
+        results, tested, val, predictions, out,
+        scorer=scorer, splits=splits, config=config, background=background, hashes=hashes, full_scale=full_scale,
+    )  # fmt: skip
+    write_json(out / METRICS, metrics)
+    failed = sum(results.failures.values()) + sum(results.val_failures.values()) * (tested is not val)
+    return EvaluationResult(out, metrics, operating_point, predictions, full_scale, failed)
+
+
+def _check_splits(splits: pd.DataFrame, split: Split, *, needs_val: bool) -> None:
+    held = splits["split"].value_counts()
+    if not held.get(split, 0):
+        if split is Split.TEST:
+            raise EvaluationError(
+                "The data hold no test pictures, and only pictures that chose nothing can tell how good a model is: "
+                "add a test folder, or take --split val and read its figures as flattering."
+            )
+        raise EvaluationError(f"The data hold no {split} pictures; they hold {_write_held(held)}.")
+    if not needs_val:
+        return
+    val = splits[splits["split"] == Split.VAL]
+    if val.empty:
+        raise EvaluationError(
+            f"The data hold no val pictures to choose the threshold on; they hold {_write_held(held)}. Evaluate with "
+            "the splits of the training run, or a bundle, whose threshold comes with it."
+        )
+    missing = [str(label) for label in Label if not (val["label"] == label).any()]
+    if missing:
+        raise EvaluationError(
+            f"The val split holds no {missing[0]} pictures, so no threshold can be chosen on it; use data with both "
+            "classes, or a larger data.val_fraction."
+        )
+
+
+def _write_held(held: pd.Series[int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in held.items()) or "no pictures at all"
+
+
+def _fit_full_scale(val: ScoredSplit | None, point: OperatingPoint) -> float:
+    if val is None:
+        return FULL_SCALE
+    called = (build_predictions(val, point)["prediction"] == Label.PNEUMONIA).to_numpy()
+    return fit_full_scale([cam for cam, positive in zip(val.cams, called, strict=True) if positive and cam is not None])
+
+
+def _write_report(
+    results: Results,
+    tested: ScoredSplit,
+    val: ScoredSplit | None,
+    predictions: pd.DataFrame,
+    out: Path,
+    *,
+    scorer: Scorer,
+    splits: pd.DataFrame,
+    config: EvaluateConfig,
+    background: Background,
+    hashes: dict[str, str],
+    full_scale: float,
+) -> None:
+    """Write classification report, figures, report and model card."""
+    text, table = _report_classes(predictions)
+    write_text(out / CLASSIFICATION_REPORT, text)
+    plates = draw_plates(
+        results, tested, val, predictions, out / FIGURES,
+        classes=table, worst=config.worst, full_scale=full_scale, background=background, network=_name_network(scorer),
+    )  # fmt: skip
+    origin = background.origin or recognise_origin(splits)
+    description = scorer.describe()
+    passages = write_passages(results, background=background, origin=origin, description=description)
+    findings = list_findings(results, background=background, origin=origin)
+    verdict = write_verdict(results)
+    shared: dict[str, Any] = {
+        "findings": findings, "background": background, "description": description, "hashes": hashes
+    }  # fmt: skip
+    page = build_page(results, plates, passages, classification_report=text, **shared)
+    render_page("report.html.j2", out / REPORT, page=page, verdict=verdict)
+    write_model_card(results, passages, out / MODEL_CARD, verdict=verdict, **shared)
+
+
+def _name_network(scorer: Scorer) -> str:
+    """Return what the scorer calls its network, without what it adds after a comma, or its own name."""
+    return scorer.describe().get("Network", scorer.name).partition(",")[0]
+
+
+def _report_classes(predictions: pd.DataFrame) -> tuple[str, dict[str, Any]]:
+    """Return scikit-learn's classification report as text and as its dictionary; NaN where a value is not defined."""
+    scored = predictions[predictions["prediction"] != ""]
+    names = [str(label) for label in Label]
+    options: dict[str, Any] = {"labels": names, "digits": 3, "zero_division": np.nan}
+    text = str(classification_report(scored["label"], scored["prediction"], **options))
+    table = classification_report(scored["label"], scored["prediction"], output_dict=True, **options)
+    return text, dict(table)

@@ -1,0 +1,120 @@
+"""Choosing the operating point: the probability from which a picture counts as PNEUMONIA.
+
+A cut lies midway between two neighbouring observed probabilities, never on one, so that rounding in another runtime
+does not move a validation picture across it. Pictures of equal probability always fall on the same side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hilum.config import EvaluateConfig
+from hilum.errors import EvaluationError
+from hilum.evaluation.calibration import fit_temperature
+from hilum.inference.decision import calibrate
+from hilum.types import BoolArray, DoubleArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """How logits become labels: probability = sigmoid(logit / temperature), PNEUMONIA from `threshold` on.
+
+    `rule` says how the threshold was chosen, `source` on which split (or bundle).
+    """
+
+    threshold: float
+    temperature: float
+    rule: Literal["youden", "sensitivity", "stored"]
+    source: str
+    min_sensitivity: float | None = None
+
+    def describe(self) -> str:
+        """Return the rule in words, as the middle of a sentence."""
+        if self.rule == "youden":
+            return "the threshold with the largest Youden's J (sensitivity + specificity - 1)"
+        if self.rule == "sensitivity" and self.min_sensitivity is not None:
+            return f"the highest threshold with a sensitivity of at least {self.min_sensitivity:g}"
+        return "the threshold stored with the model"
+
+
+def fit_operating_point(
+    labels: BoolArray, logits: DoubleArray, *, config: EvaluateConfig, source: str = "val"
+) -> OperatingPoint:
+    """Fit temperature, then threshold, on the logits of one split. Fit on validation data only. Shapes: both (n,).
+
+    Raises:
+        EvaluationError: one of the classes is missing.
+    """
+    temperature = fit_temperature(labels, logits)
+    probabilities = calibrate(logits, temperature=temperature)
+    if config.operating_point == "youden":
+        threshold = fit_youden(labels, probabilities)
+        return OperatingPoint(threshold, temperature, "youden", source)
+    threshold = fit_threshold(labels, probabilities, min_sensitivity=config.min_sensitivity)
+    return OperatingPoint(threshold, temperature, "sensitivity", source, config.min_sensitivity)
+
+
+def fit_youden(labels: BoolArray, probabilities: DoubleArray) -> float:
+    """Return the threshold with the largest sensitivity + specificity - 1 (Youden 1950); of equal ones the lowest.
+
+    The lowest is the most sensitive one: between equals, a missed pneumonia weighs more than a false alarm.
+    Fit on validation data only. Shapes: both (n,). Probabilities are calibrated, in [0, 1].
+
+    Raises:
+        EvaluationError: one of the classes is missing.
+    """
+    positives, negatives = _count_classes(labels)
+    if not positives or not negatives:
+        raise EvaluationError("Youden's J needs pictures of both classes; the validation split holds only one.")
+    cuts, true_positives, false_positives = count_above_cuts(labels, probabilities)
+    # Over the common denominator J is a whole number: equal values are equal, whatever the rounding.
+    youden = true_positives * negatives - false_positives * positives
+    # Cuts descend, so the last of the largest is the lowest.
+    best = youden.size - 1 - int(np.argmax(youden[::-1]))
+    return float(cuts[best])
+
+
+def fit_threshold(labels: BoolArray, probabilities: DoubleArray, *, min_sensitivity: float) -> float:
+    """Return the highest threshold whose sensitivity is at least `min_sensitivity`.
+
+    Fit on validation data only. Shapes: both (n,). Probabilities are calibrated, in [0, 1]. "Highest" is up to the
+    next lower observed probability, midway to which the threshold lies.
+
+    Raises:
+        EvaluationError: `labels` holds no positive case.
+    """
+    positives, _ = _count_classes(labels)
+    if not positives:
+        raise EvaluationError(
+            "A threshold of fixed sensitivity needs PNEUMONIA pictures; the validation split has none."
+        )
+    cuts, true_positives, _ = count_above_cuts(labels, probabilities)
+    # 0.95 * 20 is 19.000000000000004 or so in floats, and must not ask for 20.
+    needed = math.ceil(min_sensitivity * positives - 1e-9)
+    return float(cuts[int(np.argmax(true_positives >= needed))])
+
+
+def count_above_cuts(labels: BoolArray, probabilities: DoubleArray) -> tuple[DoubleArray, IntArray, IntArray]:
+    """Return all useful cuts, highest first, with the true and the false positives at each.
+
+    There is one cut below each distinct probability: midway to the next lower one, and below the lowest midway to 0.
+    """
+    values, inverse = np.unique(probabilities, return_inverse=True)
+    below = np.concatenate([[0.0], values[:-1]])
+    middle = (values + below) / 2
+    # Between neighbouring floats the middle may round down onto the lower one; the upper one divides just as well.
+    cuts = np.where(middle > below, middle, values)
+    positive = np.bincount(inverse, weights=labels.astype(np.float64), minlength=values.size)
+    total = np.bincount(inverse, minlength=values.size)
+    true_positives = np.cumsum(positive[::-1]).astype(np.int64)
+    false_positives = np.cumsum((total - positive)[::-1]).astype(np.int64)
+    return cuts[::-1].astype(np.float64), true_positives, false_positives
+
+
+def _count_classes(labels: BoolArray) -> tuple[int, int]:
+    positives = int(labels.sum())
+    return positives, labels.size - positives

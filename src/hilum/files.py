@@ -1,0 +1,94 @@
+"""Writing files so that a reader never sees half of one, and hashing them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hilum.errors import HilumError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; rename it to `path` on success, remove it on any failure.
+
+    The folder is made if missing. Works for whatever writes by name (Pillow, matplotlib, pandas, torch).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept last: many writers choose their format by it.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".partial{path.suffix}")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, indented, in the given key order. NaN is refused: it is not JSON."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        HilumError: the file is missing or not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HilumError(f"{path} is missing.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise HilumError(f"{path} is not valid JSON ({error}).") from None
+    if not isinstance(content, dict):
+        raise HilumError(f"{path} does not hold a JSON object.")
+    return content
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def new_folder(path: Path, *, marker: str) -> Path:
+    """Make an output folder; refuse one that already holds a result (the file or folder named `marker`).
+
+    Raises:
+        HilumError: `path` is a file, or already holds `marker`.
+    """
+    if path.exists() and not path.is_dir():
+        raise HilumError(f"{path} is a file; name a folder to write to.")
+    if (path / marker).exists():
+        raise HilumError(
+            f"{path} already holds a result ({marker}); name another folder with --out, or remove it first."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return path

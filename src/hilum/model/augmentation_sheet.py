@@ -1,0 +1,81 @@
+"""A sheet of augmented pictures: what the network sees of one radiograph over several epochs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hilum.config import Config
+from hilum.data.augment import augment, build_augmentation
+from hilum.data.cache import read_prepared
+from hilum.report.render import Figure, Section
+from hilum.report.style import COLOURS, FULL_WIDTH, draw_figure, show_picture
+from hilum.types import Label, Split
+
+VARIANTS = 6
+PICTURES_PER_CLASS = 2
+
+
+def draw_augmentation_sheet(splits: pd.DataFrame, path: Path, config: Config) -> Figure:
+    """Draw train pictures, two of each class, each followed by six augmented versions of it."""
+    train = splits[splits["split"] == Split.TRAIN]
+    rng = np.random.default_rng(config.seed)
+    rows = [
+        row
+        for label in Label
+        for row in train[train["label"] == label]
+        .sample(min(PICTURES_PER_CLASS, int((train["label"] == label).sum())), random_state=int(rng.integers(2**31)))
+        .itertuples()
+    ]
+    chain = build_augmentation(config.augment, size=config.preprocess.size)
+    with draw_figure(path, width=FULL_WIDTH, height=FULL_WIDTH / (VARIANTS + 1) * len(rows) + 0.4) as figure:
+        grid = figure.subplots(len(rows), VARIANTS + 1, squeeze=False)
+        for axes_row, row in zip(grid, rows, strict=True):
+            picture = read_prepared(str(row.path), config.preprocess)
+            show_picture(axes_row[0], picture, title=str(row.label), frame=COLOURS[Label(str(row.label))])
+            for axes in axes_row[1:]:
+                tensor = torch.from_numpy(np.array(picture))[None]
+                changed = augment(tensor, chain, seed=int(rng.integers(2**31)))
+                show_picture(axes, changed[0].numpy())
+    return Figure(
+        path,
+        title="Augmented training pictures",
+        caption=_describe(config),
+        alt="Rows of radiographs: the first of each row as it is, six changed versions beside it.",
+        wide=True,
+    )
+
+
+def build_augmentation_section(splits: pd.DataFrame, path: Path, config: Config) -> Section:
+    """Return the sheet as a section of a page."""
+    return Section(
+        "Augmentation",
+        [
+            "What the network is shown in training is drawn anew in each epoch. Findings must stay visible in every "
+            "version; pose, field of view and exposure may change as they do between films.",
+            draw_augmentation_sheet(splits, path, config),
+        ],
+    )
+
+
+def _describe(config: Config) -> str:
+    settings = config.augment
+    if not settings.enabled:
+        return "Augmentation is switched off: every version equals the picture on the left."
+    parts = {
+        f"rotation up to {settings.rotate_degrees:g}°": settings.rotate_degrees,
+        f"crops down to {settings.crop_scale_min:.0%} of the area": settings.crop_scale_min < 1,
+        f"aspect changes up to {settings.aspect_jitter:.0%}": settings.aspect_jitter,
+        f"brightness ±{settings.brightness:.0%}": settings.brightness,
+        f"contrast ±{settings.contrast:.0%}": settings.contrast,
+        f"gamma from {1 / (1 + settings.gamma):.2f} to {1 + settings.gamma:.2f}": settings.gamma,
+        f"blur in {settings.blur_probability:.0%}": settings.blur and settings.blur_probability,
+        f"noise up to {settings.noise:.0%} of the range": settings.noise,
+        f"erasing in {settings.erase_probability:.0%}": settings.erase_probability and settings.erase_scale,
+        f"left-right flips in {settings.flip_probability:.0%}": settings.flip_probability,
+    }
+    listed = [text for text, on in parts.items() if on]
+    return "Each row shows a training picture and six versions of it: " + ", ".join(listed) + "."

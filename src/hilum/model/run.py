@@ -1,0 +1,125 @@
+"""The run folder: what a training leaves behind, and how it is read again.
+
+RUN/config.yaml          the resolved configuration
+RUN/manifest.csv         every picture found, RUN/splits.csv which split each is in
+RUN/provenance.json      versions, commit, machine, hashes, timings
+RUN/model.safetensors    the best weights by the validation criterion
+RUN/history.csv          one row an epoch; RUN/learning_curves.png draws it
+RUN/checkpoints/         last.ckpt, from which --resume continues
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hilum.config import Config, load_config
+from hilum.data.splits import read_splits
+from hilum.errors import BundleError
+from hilum.files import read_json
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.csv"
+SPLITS = "splits.csv"
+PROVENANCE = "provenance.json"
+WEIGHTS = "model.safetensors"
+HISTORY = "history.csv"
+CURVES = "learning_curves.png"
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+
+PACKAGES = ("hilum", "torch", "torchvision", "lightning", "numpy", "pandas", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder that has been read and found whole."""
+
+    folder: Path
+    config: Config
+    splits: pd.DataFrame
+    provenance: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        """The best weights."""
+        return self.folder / WEIGHTS
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether `folder` looks like a run."""
+    return (folder / CONFIG).is_file()
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        BundleError: the folder is no run, or has no trained weights yet.
+    """
+    if not is_run(folder):
+        raise BundleError(
+            f"{folder} is not a run folder: it has no {CONFIG}. Make one with 'hilum train DATA --out RUN'."
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise BundleError(
+            f"{folder} has no {WEIGHTS} yet: its training has not finished an epoch; add --resume to train on."
+        )
+    return Run(
+        folder,
+        load_config(folder / CONFIG),
+        read_splits(folder / SPLITS),
+        read_json(folder / PROVENANCE),
+    )
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions, commit and machine, as provenance.json carries them."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "packages": packages,
+        "python": platform.python_version(),
+        "git_commit": find_git_commit(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _name_processor(),
+    }
+
+
+def find_git_commit() -> str | None:
+    """Return the commit of the source tree that Hilum runs from ("-dirty" when edited), None when it is installed."""
+    here = Path(__file__).parent
+    try:
+        tracked = _git("ls-files", "--error-unmatch", Path(__file__).name, folder=here)
+        if not tracked:
+            return None
+        commit = _git("rev-parse", "HEAD", folder=here)
+        dirty = _git("status", "--porcelain", "--untracked-files=no", folder=here)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if dirty else commit
+
+
+def _git(*arguments: str, folder: Path) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+def _name_processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor()

@@ -1,0 +1,303 @@
+"""Training from splits to a run folder; it reads from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from hilum import progress
+from hilum.config import Config, TrainConfig, load_config
+from hilum.data.cache import open_cache
+from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
+from hilum.data.manifest import hash_manifest, write_manifest
+from hilum.data.splits import check_leakage, hash_splits, read_splits, write_splits
+from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
+from hilum.files import new_folder, read_json, write_json, write_text
+from hilum.model import run as run_folder
+from hilum.model.callbacks import Averaging, SafeCheckpointIO, Scoreboard, TrainingProgress
+from hilum.model.curves import draw_learning_curves
+from hilum.model.module import PneumoniaModule
+from hilum.model.network import RadiographNet
+from hilum.model.weights import WeightsSource, initialise
+from hilum.types import IntArray, Label, Split
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training reached on val: best epoch (counted from 1), its loss and AUROC, and the time all took."""
+
+    run: Path
+    best_epoch: int
+    val_loss: float
+    val_auroc: float
+    seconds: float
+
+
+def train(manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Config) -> TrainingResult:
+    """Start a run in `out`: fine-tune on split train, choose the epoch on val; test is never read.
+
+    Raises:
+        HilumError: `out` already holds a run, a class is missing, or the weights do not fit.
+    """
+    _check_trainable(splits)
+    check_leakage(splits)
+    if run_folder.is_run(out):
+        raise HilumError(f"{out} already holds a run; continue it with --resume, or name another folder with --out.")
+    new_folder(out, marker=run_folder.CONFIG)
+    network, source = _build_network(config)  # before anything is written: weights are the commonest thing to be wrong
+    write_manifest(manifest, out / run_folder.MANIFEST)
+    write_splits(splits, out / run_folder.SPLITS, seed=config.seed, val_fraction=config.data.val_fraction)
+    provenance = {
+        **run_folder.describe_environment(),
+        "manifest_hash": hash_manifest(manifest),
+        "splits_hash": hash_splits(splits),
+        "weights": asdict(source),
+        "precision": resolve_precision(config.train),
+        "timings": {},
+    }
+    write_json(out / run_folder.PROVENANCE, provenance)
+    write_text(out / run_folder.CONFIG, config.to_yaml())  # last: this file makes the folder a run
+    return _fit(network, splits, out, config)
+
+
+def resume(out: Path, *, overrides: Config | None = None) -> TrainingResult:
+    """Continue the run in `out` to the schedule it was started with; a finished run is returned as it is.
+
+    Raises:
+        HilumError: `out` is no run, or `overrides` differs from the configuration it was started with.
+    """
+    if not run_folder.is_run(out):
+        raise HilumError(f"{out} is not a run folder that can be resumed: it has no {run_folder.CONFIG}.")
+    config = load_config(out / run_folder.CONFIG)
+    if overrides is not None and overrides != config:
+        keys = ", ".join(_list_differences(config.model_dump(), overrides.model_dump()))
+        raise ConfigError(f"{out} was started with another configuration ({keys}); resume without --config and --set.")
+    splits = read_splits(out / run_folder.SPLITS)
+    network, _ = _build_network(config, weights="random")  # every weight comes from the checkpoint
+    if not (out / run_folder.CHECKPOINT).exists():
+        network, _ = _build_network(config)
+    return _fit(network, splits, out, config)
+
+
+def resolve_precision(config: TrainConfig) -> str:
+    """Return Lightning's name of the precision: bfloat16 where the processor computes in it, else float32."""
+    if config.precision == "float32":
+        return "32-true"
+    if config.precision == "bfloat16":
+        return "bf16-mixed"
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    if torch.backends.mps.is_available():
+        return "32-true"
+    return "bf16-mixed" if has_bfloat16() else "32-true"
+
+
+def has_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(encoding="utf-8") if flags.exists() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def count_threads(config: TrainConfig) -> int:
+    """Return the CPU threads that training uses: as configured, else all that the process may run on."""
+    if config.threads is not None:
+        return config.threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_trainable(splits: pd.DataFrame) -> None:
+    for split in (Split.TRAIN, Split.VAL):
+        labels = set(splits.loc[splits["split"] == split, "label"])
+        missing = [str(label) for label in Label if label not in labels]
+        if missing:
+            raise DataError(
+                f"The {split} split holds no {' and no '.join(missing)} picture; a classifier needs both classes, "
+                "so add pictures of the missing one."
+            )
+
+
+def _build_network(config: Config, *, weights: str | None = None) -> tuple[RadiographNet, WeightsSource]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = RadiographNet(dropout=config.model.dropout)
+    source = initialise(network, weights or config.model.weights)
+    return network.to(memory_format=torch.channels_last), source
+
+
+def _fit(network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config) -> TrainingResult:
+    started = time.perf_counter()
+    settings = config.train
+    threads = torch.get_num_threads()
+    torch.set_num_threads(count_threads(settings))
+
+    used = splits[splits["split"].isin([Split.TRAIN, Split.VAL])].reset_index(drop=True)
+    pictures = open_cache(
+        used["path"].tolist(), used["sha256"].tolist(), config.preprocess, config.data.cache_dir or out / "cache"
+    )
+    cached = time.perf_counter()
+    labels: IntArray = (used["label"] == Label.PNEUMONIA).to_numpy().astype(np.int64)
+    train_rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())
+    val_rows = np.flatnonzero((used["split"] == Split.VAL).to_numpy())
+
+    sampler = EpochSampler(labels[train_rows], seed=config.seed, balanced=settings.balance == "sampler")
+    workers = _count_workers(config)
+    train_loader = build_loader(
+        RadiographDataset(pictures, labels[train_rows], rows=train_rows, config=config.augment),
+        config.preprocess,
+        batch_size=settings.batch_size,
+        workers=workers,
+        sampler=sampler,
+    )
+    val_loader = build_loader(
+        RadiographDataset(pictures, labels[val_rows], rows=val_rows),
+        config.preprocess,
+        batch_size=settings.batch_size,
+        workers=0,
+    )
+    module = PneumoniaModule(
+        network, settings, class_weights=_weigh_classes(labels[train_rows], settings), steps_per_epoch=len(train_loader)
+    )
+    checkpoint = out / run_folder.CHECKPOINT
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with _quiet_lightning():
+            trainer = _build_trainer(out, settings)
+            trainer.fit(
+                module,
+                train_loader,
+                val_loader,
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=True,
+            )
+    except (SystemExit, SIGTERMException):  # how Lightning ends after Ctrl-C and after a polite kill
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise InterruptionError(f"Interrupted; continue with 'hilum train DATA --out {out} --resume'.") from None
+    finally:
+        torch.set_num_threads(threads)
+    finished = time.perf_counter()
+
+    history = pd.read_csv(out / run_folder.HISTORY)
+    draw_learning_curves(history, out / run_folder.CURVES)
+    provenance = read_json(out / run_folder.PROVENANCE)
+    provenance["timings"] = {
+        "decode_seconds": round(cached - started, 2),
+        "train_seconds": round(finished - cached, 2),
+        "pictures_per_second": float(history["pictures_per_second"].median()),
+    }
+    write_json(out / run_folder.PROVENANCE, provenance)
+    best = history[history["best"] == 1].iloc[-1]
+    return TrainingResult(
+        out, int(best["epoch"]), float(best["val_loss"]), float(best["val_auroc"]), finished - started
+    )
+
+
+def _weigh_classes(labels: IntArray, config: TrainConfig) -> tuple[float, float]:
+    if config.balance != "weights":
+        return 1.0, 1.0
+    counts = np.bincount(labels, minlength=2)
+    normal, pneumonia = (len(labels) / (2 * counts)).tolist()
+    return normal, pneumonia
+
+
+def _count_workers(config: Config) -> int:
+    if config.data.workers is not None:
+        return config.data.workers
+    # On a CPU the network takes every core; one process beside it prepares batches while it computes.
+    return 4 if torch.cuda.is_available() else 1
+
+
+def _build_trainer(out: Path, config: TrainConfig) -> Trainer:
+    return Trainer(
+        max_epochs=config.head_epochs + config.epochs,
+        precision=resolve_precision(config),  # type: ignore[arg-type]
+        callbacks=_build_callbacks(out, config),
+        plugins=[SafeCheckpointIO()],
+        logger=_build_logger(out, config),
+        gradient_clip_val=config.clip_norm,
+        default_root_dir=out,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _build_callbacks(out: Path, config: TrainConfig) -> list[Callback]:
+    callbacks: list[Callback] = [Scoreboard(out, monitor=config.monitor)]  # before Averaging: see Scoreboard
+    if config.ema_decay is not None:
+        callbacks.append(Averaging(config.ema_decay))
+    if config.patience is not None:
+        mode = "min" if config.monitor == "val_loss" else "max"
+        callbacks.append(EarlyStopping(config.monitor, patience=config.patience, mode=mode))
+    if progress.is_enabled():
+        callbacks.append(TrainingProgress())
+    callbacks.append(
+        ModelCheckpoint(
+            (out / run_folder.CHECKPOINT).parent,
+            filename="last",
+            save_top_k=1,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+    )
+    return callbacks
+
+
+def _build_logger(out: Path, config: TrainConfig) -> Logger | bool:
+    if config.logger == "tensorboard":
+        return TensorBoardLogger(out, name="tensorboard", version="")
+    if config.logger == "mlflow":
+        try:
+            return MLFlowLogger(experiment_name="hilum", run_name=out.name, tracking_uri=f"file:{out.resolve()}/mlruns")
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "train.logger=mlflow needs MLflow: install it with pip install 'hilum[mlflow]'."
+            ) from None
+    return False
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence advice that does not apply: few workers are right where the network takes every core."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("lightning")]
+    levels = [logging.getLogger(name).level for name in names]
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(lightning|torch)\.")
+            yield
+    finally:
+        for name, level in zip(names, levels, strict=True):
+            logging.getLogger(name).setLevel(level)
+
+
+def _list_differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in left.items():
+        other = right[key]
+        if isinstance(value, dict):
+            yield from _list_differences(value, other, f"{prefix}{key}.")
+        elif value != other:
+            yield f"{prefix}{key}"

@@ -1,0 +1,86 @@
+"""The words that every module shares: labels, splits, statuses, and the results that cross module borders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array = NDArray[np.uint8]
+FloatArray = NDArray[np.float32]
+DoubleArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Label(StrEnum):
+    """The two classes. PNEUMONIA is the positive one (index 1) everywhere."""
+
+    NORMAL = "NORMAL"
+    PNEUMONIA = "PNEUMONIA"
+
+
+class Pathogen(StrEnum):
+    """What caused a pneumonia, as the data set's file names say."""
+
+    BACTERIA = "bacteria"
+    VIRUS = "virus"
+
+
+class Split(StrEnum):
+    """Train fits weights, val chooses (epoch, threshold, temperature), test is for evaluation alone."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class Status(StrEnum):
+    """What became of one picture."""
+
+    OK = "ok"
+    UNREADABLE = "unreadable"
+    UNSUPPORTED = "unsupported"
+    NOT_CHEST_XRAY = "not_chest_xray"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMeta:
+    """What a picture file says of itself before any resizing: size in pixels as displayed, Pillow's mode and format."""
+
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the network says of one picture, before any calibration or threshold.
+
+    `logit` is the log-odds of PNEUMONIA. `cam` is the class activation map, (7, 7) for 224 px input, in logit units:
+    its mean plus the bias of the last layer is the logit.
+    """
+
+    logit: float
+    cam: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a network, as the architecture figure draws it.
+
+    `kind` is one of input, convolution, pool, blocks, linear. `output_shape` is (channels, height, width), or
+    (features,) after the global pooling. `repeats` counts equal blocks inside the stage; `parameters` are those of the
+    whole stage; `detail` says what it computes ("1×1, 64 → 3×3, 64 → 1×1, 256").
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    repeats: int = 1
+    detail: str = ""

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from hilum.config import AugmentConfig
+from hilum.data.augment import augment, build_augmentation
+
+pytestmark = pytest.mark.unit
+
+OFF = {
+    "crop_scale_min": 1.0,
+    "aspect_jitter": 0.0,
+    "rotate_degrees": 0.0,
+    "translate": 0.0,
+    "shear_degrees": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "gamma": 0.0,
+    "noise": 0.0,
+    "blur": 0.0,
+    "erase_probability": 0.0,
+}
+
+
+@pytest.fixture
+def picture():
+    rows = torch.linspace(20, 220, 64)
+    return (rows[None, :, None] + 10 * torch.sin(rows)[None, None, :]).to(torch.uint8)
+
+
+def test_the_seed_alone_decides_and_the_global_generator_is_left_alone(picture):
+    chain = build_augmentation(AugmentConfig(), size=64)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = augment(picture, chain, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+    torch.rand(100)
+    assert torch.equal(first, augment(picture, chain, seed=1))
+    assert not torch.equal(first, augment(picture, chain, seed=2))
+    assert first.dtype == torch.uint8
+    assert first.shape == picture.shape
+
+
+@pytest.mark.parametrize("config", [AugmentConfig(enabled=False), AugmentConfig(**OFF)])
+def test_all_switched_off_changes_nothing(picture, config):
+    assert torch.equal(augment(picture, build_augmentation(config, size=64), seed=3), picture)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crop_scale_min": 0.5},
+        {"aspect_jitter": 0.3},
+        {"rotate_degrees": 20.0},
+        {"translate": 0.2},
+        {"shear_degrees": 15.0},
+        {"brightness": 0.5},
+        {"contrast": 0.5},
+        {"gamma": 0.9},
+        {"noise": 0.1},
+        {"blur": 3.0, "blur_probability": 1.0},
+        {"erase_probability": 1.0, "erase_scale": 0.2},
+        {"flip_probability": 1.0},
+    ],
+)
+def test_each_change_has_its_own_switch(picture, change):
+    chain = build_augmentation(AugmentConfig(**{**OFF, **change}), size=64)
+    changed = [augment(picture, chain, seed=seed) for seed in range(4)]
+    assert any(not torch.equal(c, picture) for c in changed)
+
+
+def test_gamma_keeps_black_and_white(picture):
+    chain = build_augmentation(AugmentConfig(**{**OFF, "gamma": 0.9}), size=64)
+    black_and_white = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    assert torch.equal(augment(black_and_white, chain, seed=0), black_and_white)

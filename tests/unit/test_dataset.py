@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from hilum.config import AugmentConfig
+from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
+from hilum.preprocess import PreprocessSpec, normalise
+
+pytestmark = pytest.mark.unit
+
+SPEC = PreprocessSpec(size=32)
+
+
+@pytest.fixture
+def pictures():
+    return np.random.default_rng(0).integers(0, 255, (20, 32, 32), dtype=np.uint8)
+
+
+LABELS = np.array([0] * 5 + [1] * 15)
+
+
+def test_an_epoch_is_a_permutation_that_seed_and_epoch_decide():
+    sampler = EpochSampler(LABELS, seed=3, balanced=False)
+    first = list(sampler)
+    assert sorted(draw.place for draw in first) == list(range(20))
+    assert first == list(EpochSampler(LABELS, seed=3, balanced=False))
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert list(EpochSampler(LABELS, seed=4, balanced=False)) != first
+
+
+def test_balanced_draws_make_classes_equally_frequent():
+    sampler = EpochSampler(LABELS, seed=0, balanced=True)
+    drawn = []
+    for epoch in range(100):
+        sampler.set_epoch(epoch)
+        drawn += [LABELS[draw.place] for draw in sampler]
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_do_not_depend_on_workers(pictures, workers):
+    def load(count):
+        sampler = EpochSampler(LABELS, seed=0, balanced=False)
+        dataset = RadiographDataset(pictures, LABELS, config=AugmentConfig())
+        return list(build_loader(dataset, SPEC, batch_size=8, workers=count, sampler=sampler))
+
+    expected = load(0)
+    assert len(expected) == 2  # the last four pictures do not fill a batch
+    for (a, la), (b, lb) in zip(expected, load(workers), strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(la, lb)
+
+
+def test_without_augmentation_the_batch_is_what_preprocess_makes(pictures):
+    rows = np.array([3, 7, 11])
+    dataset = RadiographDataset(pictures, LABELS[rows], rows=rows)
+    batches = list(build_loader(dataset, SPEC, batch_size=8, workers=0))
+    np.testing.assert_array_equal(batches[0][0], normalise(pictures[rows], SPEC))
+    assert batches[0][1].tolist() == [0.0, 1.0, 1.0]

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from hilum.model.network import STAGES, RadiographNet, list_parameter_groups
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return RadiographNet().eval()
+
+
+def test_the_mean_of_the_map_plus_bias_is_the_logit(network):
+    pictures = torch.randn(3, 3, 96, 96)
+    with torch.no_grad():
+        output = network.forward_maps(pictures)
+        logits = network(pictures)
+    assert output.cam.shape == (3, 3, 3)
+    assert output.features.shape == (3, 2048)
+    np.testing.assert_allclose(output.cam.mean((1, 2)) + network.fc.bias.detach(), output.logit, atol=1e-5)
+    np.testing.assert_allclose(logits, output.logit, atol=1e-6)
+
+
+def test_the_map_is_proportional_to_grad_cam_at_layer4(network):
+    """Selvaraju et al. 2017, section 3.1: channel weights are the averaged gradients of the logit."""
+    kept = {}
+
+    def keep(module, inputs, output):
+        output.retain_grad()
+        kept["maps"] = output
+
+    handle = network.layer4.register_forward_hook(keep)
+    output = network.forward_maps(torch.randn(1, 3, 96, 96))
+    handle.remove()
+    output.logit.sum().backward()
+    maps = kept["maps"]
+    grad_cam = torch.einsum("nchw,c->nhw", maps, maps.grad.mean((2, 3))[0])
+    network.zero_grad()
+    np.testing.assert_allclose(
+        (grad_cam * 9).detach(), output.cam.detach(), rtol=1e-3, atol=1e-5
+    )  # the gradient of a mean over 3 x 3 places is 1/9
+
+
+def test_key_names_are_torchvisions():
+    ours = RadiographNet().state_dict()
+    theirs = torchvision.models.resnet50(weights=None, num_classes=1).state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_every_parameter_is_in_one_group_and_learns_at_its_stages_rate(network):
+    groups = list_parameter_groups(network, lr=1.0, layer_decay=0.5, weight_decay=0.1)
+    listed = [id(p) for group in groups for p in group["params"]]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {id(p) for p in network.parameters()}
+    rates = {group["stage"]: group["lr"] for group in groups}
+    assert rates == {"conv1": 0.0625, "layer1": 0.125, "layer2": 0.25, "layer3": 0.5, "layer4": 1.0, "fc": 1.0}
+    assert set(rates) == {names[0] for names in STAGES}
+    for group in groups:
+        assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+def test_freezing_leaves_only_the_head_learning(network):
+    network.freeze_backbone(True)
+    assert {n for n, p in network.named_parameters() if p.requires_grad} == {"fc.weight", "fc.bias"}
+    network.freeze_backbone(False)
+    assert all(p.requires_grad for p in network.parameters())
+
+
+def test_frozen_batch_norm_keeps_its_statistics():
+    network = RadiographNet().train()
+    network.freeze_batch_norm()
+    before = network.layer1[0].bn1.running_mean.clone()
+    network(torch.randn(2, 3, 64, 64))
+    assert torch.equal(before, network.layer1[0].bn1.running_mean)
+    network.train()
+    network(torch.randn(2, 3, 64, 64))
+    assert not torch.equal(before, network.layer1[0].bn1.running_mean)
