@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ _KINDS = {
 _SLANT = 0.32  # how far the side of a slab recedes, as a share of its height
 _TALLEST = 2.3
 _GAP = 0.42
+_NAME_AT, _DETAIL_WIDTH = 1.78, 17  # characters of a line that a column has room for
 _SHAPE_AT, _SIZE_AT, _BLOCK_AT, _BLOCK_STEP = -1.7, -1.97, -2.38, 0.28
 _LEAST_COLUMN = 1.12  # room for the text of a stage, in the units of the figure
 
@@ -59,7 +61,7 @@ class _Slab:
 def draw_architecture(stages: Sequence[Stage], path: Path, *, name: str) -> Figure:
     """Draw the network from input to logit; `name` is what it is called, such as "ResNet-50"."""
     slabs = _place(stages)
-    left, right, low, high = -1.0, slabs[-1].right + 0.45, -3.75, 1.9
+    left, right, low, high = -1.0, slabs[-1].right + 0.45, -3.75, 2.05
     with draw_figure(path, width=FULL_WIDTH, height=FULL_WIDTH * (high - low) / (right - left)) as figure:
         axes = figure.subplots()
         axes.set_axis_off()
@@ -142,13 +144,14 @@ def _draw_slab(axes: Axes, slab: _Slab) -> None:
 def _draw_text(axes: Axes, slab: _Slab) -> None:
     stage = slab.stage
     title = stage.name if stage.repeats == 1 else f"{stage.name}  ×{stage.repeats}"
-    axes.text(slab.centre, 1.62, title, ha="center", va="bottom", fontsize=9, fontweight="bold", color=INK)
+    axes.text(slab.centre, _NAME_AT, title, ha="center", va="bottom", fontsize=9, fontweight="bold", color=INK)
     axes.text(slab.centre, _SHAPE_AT, _write_shape(stage.output_shape), ha="center", va="center", fontsize=8, color=INK)
     size = _write_size(stage.parameters) if stage.parameters else "–"
     axes.text(slab.centre, _SIZE_AT, size, ha="center", va="center", fontsize=8, color=SOFT_INK)
     lines = [line.strip() for line in stage.detail.split("→")] if stage.detail else []
     if len(lines) == 1:
-        axes.text(slab.centre, 1.58, lines[0], ha="center", va="top", fontsize=7, color=SOFT_INK)
+        text = textwrap.fill(lines[0], _DETAIL_WIDTH)
+        axes.text(slab.centre, _NAME_AT - 0.05, text, ha="center", va="top", fontsize=7, color=SOFT_INK)
     for index, line in enumerate(lines if len(lines) > 1 else []):
         y = _BLOCK_AT - _BLOCK_STEP * index
         box = FancyBboxPatch(
