@@ -3,8 +3,8 @@
     python benchmarks/training_loop.py DATA --weights PATH [--pictures 640] [--rounds 3] [--json FILE]
 
 Both train ResNet-50 at the same size, batch, precision, memory layout and thread count, in turn, so that a drift of
-the machine's speed meets both. The bare loop has no augmentation, no averaging, no progress, no logging and no loader: it is
-the floor that the hardware sets. The figure to quote is the median ratio.
+the machine's speed meets both. The bare loop has no augmentation, no averaging, no progress, no logging and no loader:
+it is the floor that the hardware sets. The figure to quote is the median ratio.
 """
 
 from __future__ import annotations

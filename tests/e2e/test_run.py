@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 
 import pytest
 
@@ -84,8 +85,6 @@ def test_evaluating_the_run_again_gives_the_same_figures(finished, hilum, phanto
 
 
 def test_a_moved_data_set_is_found_by_content(finished, hilum, phantoms, tmp_path):
-    import shutil
-
     _, out = finished
     shutil.copytree(phantoms, tmp_path / "elsewhere")
     done = hilum("evaluate", out / "run", tmp_path / "elsewhere", "--out", tmp_path / "evaluation", "--split", "val")

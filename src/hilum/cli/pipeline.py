@@ -76,7 +76,9 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
     Raises:
         HilumError: `out` holds an earlier result and `resume` is not asked for, or a stage cannot do its work.
     """
+    from hilum.config import load_config
     from hilum.data.manifest import read_manifest
+    from hilum.evaluation.evaluate import METRICS, REPORT
     from hilum.files import read_json, write_text
     from hilum.model import run as run_folder
     from hilum.model.scoring import RunScorer
@@ -90,17 +92,17 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
         return
 
     typer.echo(f"1/3 Explore {data}")
-    if run_folder.is_run(folders["run"]):
+    resumed = run_folder.is_run(folders["run"])
+    if resumed:
+        config = load_config(folders["run"] / run_folder.CONFIG)
         manifest = read_manifest(folders["run"] / run_folder.MANIFEST)
-        splits = None
     else:
         manifest, splits = load_splits(data, config)
-    if splits is not None:
         _explore(manifest, splits, folders["eda"], config, source=str(data))
     numbers = read_json(folders["eda"] / "eda.json")
 
     typer.echo(f"2/3 Train on split train, choose on val; weights: {config.model.weights}")
-    if splits is None:
+    if resumed:
         from hilum.model import training
 
         print_training(training.resume(folders["run"]))
@@ -108,23 +110,26 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
         print_training(start_training(manifest, splits, folders["run"], config))
 
     typer.echo("3/3 Evaluate on split test")
-    result = evaluate_run(
-        RunScorer.open(folders["run"]),
-        manifest,
-        folders["evaluation"],
-        split=Part.TEST,
-        settings=config.evaluate,
-        seed=config.seed,
-        data=str(data),
-        command=command,
-        metadata_auroc=_find_metadata_auroc(numbers),
-        sections=[_summarise_exploration(numbers, folders["eda"])],
-    )
-    print_evaluation(result)
-    write_text(report, result.report.read_text(encoding="utf-8"))
+    failed = len(numbers["unreadable"])
+    if not (folders["evaluation"] / METRICS).exists():
+        result = evaluate_run(
+            RunScorer.open(folders["run"]),
+            manifest,
+            folders["evaluation"],
+            split=Part.TEST,
+            settings=config.evaluate,
+            seed=config.seed,
+            data=str(data),
+            command=command,
+            metadata_auroc=_find_metadata_auroc(numbers),
+            sections=[_summarise_exploration(numbers, folders["eda"])],
+        )
+        print_evaluation(result)
+        failed += result.failed
+    write_text(report, (folders["evaluation"] / REPORT).read_text(encoding="utf-8"))
     typer.echo(f"Exploration: {folders['eda'] / 'eda.html'}")
     typer.echo(str(report))
-    if result.failed or numbers["unreadable"]:
+    if failed:
         raise typer.Exit(1)
 
 

@@ -20,6 +20,7 @@ LOBES = (
     (0.56, 0.9, 0.26, 0.26),  # lingula
     (0.62, 1.22, 0.28, 0.28),  # left lower
 )
+SUBTLE = 0.2  # share of the patients whose pneumonia is easily missed
 FISSURE_Y = 0.72  # the horizontal fissure under the right upper lobe
 
 
@@ -41,12 +42,14 @@ class Finding:
 def draw_finding(rng: np.random.Generator, pathogen: Pathogen) -> Finding:
     """Draw the pneumonia of one patient."""
     x, y, half_width, half_height = LOBES[rng.integers(len(LOBES))]
-    size = rng.uniform(0.85, 1.5)
+    size = rng.uniform(1.0, 1.6)
     upper_right = x < 0 and y < 0.6
-    viral = pathogen is Pathogen.VIRUS
+    strength = rng.uniform(0.6, 0.9) if pathogen is Pathogen.VIRUS else rng.uniform(0.65, 0.95)
+    if rng.random() < SUBTLE:
+        strength *= rng.uniform(0.35, 0.7)
     return Finding(
         pathogen=pathogen,
-        strength=rng.uniform(0.4, 0.75) if viral else rng.uniform(0.45, 0.92),
+        strength=strength,
         x=x + rng.normal(0, 0.05),
         y=y + rng.normal(0, 0.05),
         half_width=half_width * size * rng.uniform(0.85, 1.15),
