@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 T = TypeVar("T")
 
-console = Console(stderr=True)
+# In a file or a pipe there is no width to fit; lines wrapped at 80 characters would only be harder to search.
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 _enabled = False
 
 
@@ -37,12 +49,26 @@ def columns() -> tuple[TextColumn | BarColumn | MofNCompleteColumn | TimeElapsed
     )
 
 
-def track(items: Iterable[T], *, description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` unchanged while a bar on stderr counts them."""
+class SpeedColumn(ProgressColumn):
+    """How many items a second there were lately."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Draw the speed of a task; nothing before it is known."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f} {self.unit}/s")
+
+
+def track(items: Iterable[T], *, description: str, total: int | None = None, unit: str = "") -> Iterator[T]:
+    """Yield `items` unchanged while a bar on stderr counts them; with a `unit`, also how many a second."""
     if not _enabled:
         yield from items
         return
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with Progress(*columns(), console=console) as bar:
+    speed = (SpeedColumn(unit),) if unit else ()
+    with Progress(*columns(), *speed, console=console) as bar:
         yield from bar.track(items, total=total, description=description)

@@ -25,7 +25,9 @@ class RunScorer:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.name = run.folder.name
+        # `hilum run` calls every run folder "run": its parent tells them apart.
+        folder = run.folder.resolve()
+        self.name = f"{folder.parent.name}/{folder.name}" if folder.name == "run" else folder.name
         self.spec = run.config.preprocess
         self.network = RadiographNet()
         load_strictly(self.network, read_state(run.weights), source=str(run.weights))

@@ -1,0 +1,250 @@
+import io
+import threading
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.brightness_bundle import (
+    PRIOR,
+    SENSITIVE_THRESHOLD,
+    SIZE,
+    TEMPERATURE,
+    THRESHOLD,
+    compute_logit,
+    write_brightness_bundle,
+)
+
+from hilum.data.images import read_gray
+from hilum.errors import BundleError, ConfigError, ImageReadError
+from hilum.inference.decision import calibrate
+from hilum.inference.inputs import Inputs, Item
+from hilum.inference.predictor import Predictor
+from hilum.inference.rule import DecisionRule, shift_prior
+from hilum.preprocess import resize
+from hilum.types import Label, Status
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return write_brightness_bundle(tmp_path_factory.mktemp("bundle") / "brightness")
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle):
+    return Predictor.open(bundle, threads=2)
+
+
+@pytest.fixture
+def pictures(rng):
+    """Gray pictures of all sizes and brightnesses."""
+    sizes = [(SIZE, SIZE), (90, 70), (300, 500), (64, 65)]
+    return [
+        np.clip(rng.normal(level, 20, sizes[index % 4]), 0, 255).astype(np.uint8)
+        for index, level in enumerate(rng.integers(0, 256, 40))
+    ]
+
+
+def as_png(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def numbers(prediction):
+    return prediction.status, prediction.logit, prediction.probability, prediction.prediction, prediction.cam.tolist()
+
+
+def test_a_prediction_is_the_networks_answer_by_the_bundles_rule(bundle, predictor, pictures):
+    for picture, prediction in zip(pictures, predictor.predict(pictures), strict=True):
+        assert prediction.status is Status.OK
+        assert prediction.logit == pytest.approx(compute_logit(resize(picture, bundle.spec.preprocess)), abs=1e-4)
+        assert prediction.probability == float(calibrate(np.array([prediction.logit]), temperature=TEMPERATURE)[0])
+        assert prediction.threshold == THRESHOLD
+        assert prediction.prediction is (Label.PNEUMONIA if prediction.probability >= THRESHOLD else Label.NORMAL)
+        assert prediction.cam.mean() == pytest.approx(prediction.logit, abs=1e-4)
+        assert prediction.picture is None
+        assert prediction.message == ""
+
+
+def test_paths_bytes_arrays_and_zip_members_are_the_same_to_the_bit(predictor, pictures, tmp_path):
+    contents = [as_png(picture) for picture in pictures]
+    paths = [tmp_path / f"{index:02}.png" for index in range(len(pictures))]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+            archive.writestr(path.name, content)
+    expected = [numbers(prediction) for prediction in predictor.predict(pictures)]
+    for given in (paths, [str(path) for path in paths], contents, Inputs([str(tmp_path / "a.zip")])):
+        assert [numbers(prediction) for prediction in predictor.predict(given)] == expected
+
+
+def test_a_large_jpeg_is_the_same_from_every_source(predictor, rng, tmp_path):
+    path = tmp_path / "x.jpg"
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 9), dtype=np.uint8))
+    coarse.resize((1500, 1100), Image.Resampling.BICUBIC).save(path, quality=90)
+    reduced, _ = read_gray(path, at_least=2 * SIZE)
+    assert reduced.shape[0] < 1100
+    answers = [numbers(prediction) for prediction in predictor.predict([path, path.read_bytes(), reduced])]
+    assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize(
+    "options", [{"threads": 1}, {"threads": 3}, {"mode": "latency"}, {"mode": "latency", "threads": 1}]
+)
+def test_threads_and_modes_change_nothing(bundle, predictor, pictures, options):
+    expected = [numbers(prediction) for prediction in predictor.predict(pictures)]
+    other = Predictor.open(bundle, **options)
+    assert [numbers(prediction) for prediction in other.predict(pictures)] == expected
+    assert [numbers(other.predict_one(picture)) for picture in pictures] == expected
+
+
+def test_failures_keep_their_place_and_stop_nothing(predictor, pictures, tmp_path):
+    good = as_png(pictures[0])
+    bad = {
+        "empty": (b"", Status.UNREADABLE, "0 bytes"),
+        "cut": (good[: len(good) // 2], Status.UNREADABLE, "decoded"),
+        "pdf": (b"%PDF-1.7", Status.UNSUPPORTED, "PDF"),
+        "missing": (tmp_path / "x.png", Status.UNREADABLE, "No such file"),
+        "deep": (np.zeros((9, 9), dtype=np.uint16), Status.UNSUPPORTED, "uint16"),
+        "said": (ImageReadError("It is so."), Status.UNREADABLE, "It is so."),
+        "odd": (7, Status.ERROR, "cannot be prepared"),
+    }
+    items = []
+    for name, (content, _, _) in bad.items():
+        items += [Item(name, content), Item("good", good)]
+    for opened in (predictor.predict(items), map(predictor.predict_one, items)):
+        answers = list(opened)
+        assert [answer.source for answer in answers] == [item.name for item in items]
+        assert {answer.status for answer in answers[1::2]} == {Status.OK}
+        for answer, (_, status, words) in zip(answers[::2], bad.values(), strict=True):
+            assert answer.status is status
+            assert words in answer.message
+            assert (answer.probability, answer.logit, answer.prediction, answer.threshold) == (None,) * 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 600])
+def test_failures_alone(predictor, count):
+    answers = list(predictor.predict(Item(str(index), b"") for index in range(count)))
+    assert [answer.source for answer in answers] == [str(index) for index in range(count)]
+
+
+def test_results_come_while_pictures_are_still_taken(predictor, pictures):
+    """An endless input in which 700 failures in a row must not be gathered."""
+    taken = 0
+
+    def give():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield pictures[taken % 40] if taken < 100 or taken > 800 else b""
+
+    stream = predictor.predict(give())
+    ahead = []
+    for index in range(1, 1500):
+        next(stream)
+        ahead.append(taken - index)
+    stream.close()
+    assert max(ahead) < 700
+    assert max(ahead[:50] + ahead[1400:]) < 150
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(predictor):
+    picture = np.full((SIZE, SIZE), 100, dtype=np.uint8)
+
+    def measure(count):
+        tracemalloc.start()
+        for _ in predictor.predict(picture for _ in range(count)):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    measure(100)
+    assert measure(3000) < 1.5 * measure(300)
+
+
+def test_stopping_early_leaves_no_threads(predictor, pictures):
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("decode")}
+    stream = predictor.predict(pictures[index % 40] for index in range(10_000))
+    next(stream)
+    stream.close()
+    assert {thread for thread in threading.enumerate() if thread.name.startswith("decode")} == before
+    assert len(list(predictor.predict(pictures))) == 40
+
+
+def test_an_error_of_the_input_itself_is_not_hidden(predictor, pictures):
+    def give():
+        yield from pictures
+        raise OSError("the list cannot be read")
+
+    with pytest.raises(OSError, match="the list"):
+        list(predictor.predict(give()))
+
+
+def test_pictures_are_kept_when_asked_for_and_bounded(bundle, rng):
+    predictor = Predictor.open(bundle, threads=1, keep_pictures=True)
+    small = rng.integers(0, 256, (300, 200), dtype=np.uint8)
+    answers = list(
+        predictor.predict([small, np.zeros((3000, 4500), dtype=np.uint8), np.zeros((1, 9000), dtype=np.uint8)])
+    )
+    assert (answers[0].picture == small).all()
+    assert answers[1].picture.shape == (1365, 2048)
+    assert answers[2].picture.shape == (256, 2048)
+
+
+def test_another_operating_point_or_threshold(bundle, pictures):
+    sensitive = DecisionRule.choose(bundle, operating_point="sensitive")
+    assert sensitive.threshold == SENSITIVE_THRESHOLD
+    own = DecisionRule.choose(bundle, threshold=0.9)
+    for rule in (sensitive, own):
+        for prediction in Predictor.open(bundle, threads=1, rule=rule).predict(pictures):
+            assert prediction.threshold == rule.threshold
+            assert (prediction.prediction is Label.PNEUMONIA) == (prediction.probability >= rule.threshold)
+    with pytest.raises(ConfigError, match="either"):
+        DecisionRule.choose(bundle, threshold=0.9, operating_point="sensitive")
+    with pytest.raises(BundleError, match="balanced, sensitive"):
+        DecisionRule.choose(bundle, operating_point="none")
+    for threshold in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            DecisionRule.choose(bundle, threshold=threshold)
+
+
+def test_prevalence_changes_probabilities_and_no_verdict(bundle, predictor, pictures):
+    plain = list(predictor.predict(pictures))
+    rare = list(Predictor.open(bundle, threads=1, rule=DecisionRule.choose(bundle, prevalence=0.05)).predict(pictures))
+    for before, after in zip(plain, rare, strict=True):
+        assert after.logit == before.logit
+        assert after.prediction is before.prediction
+        assert after.probability == shift_prior(before.probability, trained=PRIOR, deployed=0.05)
+        assert after.probability <= before.probability
+        assert (after.prediction is Label.PNEUMONIA) == (after.probability >= after.threshold)
+    assert len({prediction.prediction for prediction in plain}) == 2
+
+
+def test_a_threshold_of_ones_own_is_compared_to_what_is_shown(bundle, pictures):
+    rule = DecisionRule.choose(bundle, prevalence=0.05, threshold=0.5)
+    assert rule.threshold == 0.5
+    for prediction in Predictor.open(bundle, threads=1, rule=rule).predict(pictures):
+        assert (prediction.prediction is Label.PNEUMONIA) == (prediction.probability >= 0.5)
+
+
+def test_the_prevalence_trained_with_changes_nothing(bundle, predictor, pictures):
+    same = Predictor.open(bundle, threads=1, rule=DecisionRule.choose(bundle, prevalence=PRIOR))
+    for before, after in zip(predictor.predict(pictures), same.predict(pictures), strict=True):
+        assert after.probability == pytest.approx(before.probability, rel=1e-12)
+
+
+@pytest.mark.parametrize("prevalence", [0.0, 1.0, -1.0, 2.0, float("nan")])
+def test_a_prevalence_that_is_none(bundle, prevalence):
+    with pytest.raises(ConfigError, match="prevalence"):
+        DecisionRule.choose(bundle, prevalence=prevalence)
+
+
+def test_opening_by_folder(bundle, pictures):
+    assert Predictor.open(bundle.folder, threads=1).predict_one(pictures[0]).status is Status.OK
+    with pytest.raises(BundleError, match="no bundle"):
+        Predictor.open(bundle.folder / "nowhere")
