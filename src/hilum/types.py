@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -49,12 +49,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
-    """What a picture file says of itself before any resizing: size in pixels as displayed, Pillow's mode and format."""
+    """What a picture file says of itself before any resizing: size in pixels as displayed, Pillow's mode and format.
+
+    `colour` is the share of the picture, 0 to 1, with a colour of its own: 0 for gray and for a tint all over.
+    """
 
     width: int
     height: int
     mode: str
     format: str
+    colour: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,31 @@ class Score:
 
     logit: float
     cam: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Result for one picture. What is not known is None; `message` says why, in one sentence.
+
+    `source` names the picture: its path as it was given, `archive.zip!/member`, or the empty text for pixels and bytes.
+    `logit` is the network's own log-odds of PNEUMONIA, `probability` is calibrated, in [0, 1], and `prediction` is
+    PNEUMONIA where `probability` is at least `threshold`. All four are there when `status` is ok. A picture that the
+    input gate takes for no chest radiograph keeps its logit, for study, but gets neither probability nor prediction,
+    lest a number be believed, unless verdicts were asked for all the same. `gate_score` is the distance from the
+    training radiographs in units of the gate's limit. `cam` is the class activation map as in `Score`; `picture` holds
+    the gray pixels that it belongs to, (h, w), if they were asked for.
+    """
+
+    source: str
+    status: Status
+    probability: float | None = None
+    logit: float | None = None
+    prediction: Label | None = None
+    threshold: float | None = None
+    message: str = ""
+    gate_score: float | None = None
+    cam: FloatArray | None = field(default=None, repr=False, compare=False)
+    picture: UInt8Array | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

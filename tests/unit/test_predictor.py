@@ -12,13 +12,16 @@ from tests.brightness_bundle import (
     SIZE,
     TEMPERATURE,
     THRESHOLD,
+    compute_features,
     compute_logit,
     write_brightness_bundle,
 )
 
 from hilum.data.images import read_gray
+from hilum.data.phantom import draw_phantom
 from hilum.errors import BundleError, ConfigError, ImageReadError
 from hilum.inference.decision import calibrate
+from hilum.inference.gate import fit_gate
 from hilum.inference.inputs import Inputs, Item
 from hilum.inference.predictor import Predictor
 from hilum.inference.rule import DecisionRule, shift_prior
@@ -242,6 +245,64 @@ def test_the_prevalence_trained_with_changes_nothing(bundle, predictor, pictures
 def test_a_prevalence_that_is_none(bundle, prevalence):
     with pytest.raises(ConfigError, match="prevalence"):
         DecisionRule.choose(bundle, prevalence=prevalence)
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    rng = np.random.default_rng(1)
+    return [draw_phantom(rng, label=Label.NORMAL, pathogen=None, size=SIZE) for _ in range(40)]
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory, phantoms):
+    features = compute_features(np.stack(phantoms))
+    gate = fit_gate(features[:30], features[30:])
+    return write_brightness_bundle(tmp_path_factory.mktemp("gated") / "bundle", gate=gate)
+
+
+def test_what_is_no_chest_radiograph_gets_no_number_to_believe(gated, phantoms):
+    page = np.full((200, 200), 255, dtype=np.uint8)
+    page[::20] = 0
+    strange = [255 - phantoms[0], page, np.full((90, 90), 60, dtype=np.uint8)]
+    given = [picture for pair in zip(phantoms, strange, strict=False) for picture in pair]
+    answers = list(Predictor.open(gated, threads=1).predict(given))
+    assert [answer.status for answer in answers[::2]] == [Status.OK] * 3
+    assert all(0 < answer.gate_score <= 1 and answer.message == "" for answer in answers[::2])
+    for answer, words in zip(answers[1::2], ["inverted", "page", "blank"], strict=True):
+        assert answer.status is Status.NOT_CHEST_XRAY
+        assert words in answer.message
+        assert (answer.probability, answer.prediction, answer.threshold) == (None, None, None)
+        assert answer.logit is not None
+        assert answer.gate_score is not None
+    assert [answer.status for answer in map(Predictor.open(gated, mode="latency").predict_one, given)] == [
+        answer.status for answer in answers
+    ]
+
+
+def test_a_picture_in_colour_is_told_from_its_file(gated, phantoms):
+    colour = np.stack([phantoms[0], phantoms[0] // 2, 255 - phantoms[0]], axis=-1)
+    (answer,) = Predictor.open(gated, threads=1).predict([as_png(colour)])
+    assert answer.status is Status.NOT_CHEST_XRAY
+    assert "colour" in answer.message
+
+
+def test_verdicts_may_be_asked_for_all_the_same(gated, phantoms):
+    inverted = 255 - phantoms[0]
+    (answer,) = Predictor.open(gated, threads=1, judge_all=True).predict([inverted])
+    assert answer.status is Status.NOT_CHEST_XRAY
+    assert "inverted" in answer.message
+    assert answer.prediction is Label.PNEUMONIA
+    assert answer.probability >= answer.threshold == THRESHOLD
+
+
+def test_the_features_alone_make_a_picture_strange(gated, phantoms):
+    """A radiograph through a blind passes the simple checks, which look at coarse structure, and not the distance."""
+    striped = phantoms[0] // 2
+    striped[::2] += 120
+    (answer,) = Predictor.open(gated, threads=1).predict([striped])
+    assert answer.gate_score > 1
+    assert answer.status is Status.NOT_CHEST_XRAY
+    assert "distance" in answer.message
 
 
 def test_opening_by_folder(bundle, pictures):

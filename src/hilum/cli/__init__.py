@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from hilum import __version__, progress
-from hilum.cli import data, evaluate, explore, options, pipeline, train
+from hilum.cli import data, evaluate, explore, export, options, pipeline, predict, train
 from hilum.errors import HilumError, InterruptionError
 
 app = typer.Typer(
@@ -37,7 +37,17 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _verb in (pipeline.demo, data.fetch, data.scan, explore.explore, train.train, evaluate.evaluate, pipeline.run):
+for _verb in (
+    pipeline.demo,
+    data.fetch,
+    data.scan,
+    explore.explore,
+    train.train,
+    evaluate.evaluate,
+    export.export,
+    predict.predict,
+    pipeline.run,
+):
     app.command()(_interruptible(_verb))
 
 

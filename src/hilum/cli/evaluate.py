@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hilum.config import EvaluateConfig
     from hilum.evaluation.evaluate import EvaluationResult
+    from hilum.inference.scoring import BundleScorer
     from hilum.model.scoring import RunScorer
     from hilum.report.render import Section
 
@@ -34,7 +35,14 @@ class Part(StrEnum):
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, as hilum train makes it.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A run folder, as hilum train makes it, a bundle, as hilum export makes it, or the word packaged for "
+            "the bundle that comes with Hilum.",
+        ),
+    ],
     data: options.DataArgument,
     out: options.OutFolder,
     split: Annotated[
@@ -50,22 +58,35 @@ def evaluate(
     seed: options.Seed = None,
     verbose: options.Verbose = False,
 ) -> None:
-    """Score MODEL on a split of DATA, with the threshold and temperature that its own validation pictures give."""
-    require_training()
-    from hilum.data.manifest import load_data
-    from hilum.model.run import read_run
-    from hilum.model.scoring import RunScorer
+    """Score MODEL on a split of DATA.
 
-    if str(model) == "packaged":
-        raise ConfigError("No bundle comes with this version of Hilum; name a run folder made by 'hilum train'.")
-    scorer = RunScorer(read_run(model))
+    A run's threshold and temperature are fitted on its own validation pictures first; a bundle carries its own.
+    """
+    from hilum.bundle import PACKAGED, is_bundle
+    from hilum.data.manifest import load_data
+
     given = options.resolve_config(config, settings, weights=None, seed=seed)
-    chosen = given.evaluate if config is not None or settings else scorer.run.config.evaluate
-    manifest = load_data(data)
     command = shlex.join(["hilum", "evaluate", str(model), str(data), "--out", str(out), "--split", split])
-    result = evaluate_run(
-        scorer, manifest, out, split=split, settings=chosen, seed=given.seed, data=str(data), command=command
-    )
+    if str(model) == PACKAGED or is_bundle(model):
+        from hilum.inference.scoring import BundleScorer
+
+        _refuse_val(split)
+        bundled = BundleScorer.open(model)
+        result = evaluate_bundle(
+            bundled, load_data(data), out,
+            split=split, settings=given.evaluate, seed=given.seed, data=str(data), command=command,
+        )  # fmt: skip
+    else:
+        require_training()
+        from hilum.model.run import read_run
+        from hilum.model.scoring import RunScorer
+
+        scorer = RunScorer(read_run(model))
+        chosen = given.evaluate if config is not None or settings else scorer.run.config.evaluate
+        result = evaluate_run(
+            scorer, load_data(data), out,
+            split=split, settings=chosen, seed=given.seed, data=str(data), command=command,
+        )  # fmt: skip
     print_evaluation(result)
     if result.failed:
         raise typer.Exit(1)
@@ -112,6 +133,65 @@ def evaluate_run(
         split=Split.VAL if split is Part.VAL else Split.TEST,
         manifest=manifest,
         background=background,
+    )
+
+
+def _refuse_val(split: Part) -> None:
+    if split is Part.VAL:
+        raise ConfigError(
+            "A bundle does not know which pictures validated it; evaluate its run for --split val, or see the bundle's "
+            "model_card.md."
+        )
+
+
+def evaluate_bundle(
+    scorer: BundleScorer,
+    manifest: pd.DataFrame,
+    out: Path,
+    *,
+    split: Part,
+    settings: EvaluateConfig,
+    seed: int,
+    data: str,
+    command: str,
+) -> EvaluationResult:
+    """Evaluate a bundle at its own operating point and write the report into `out`.
+
+    Raises:
+        LeakageError: every picture is to be scored of the very data that the bundle was made of.
+    """
+    from hilum.data.manifest import hash_manifest
+    from hilum.data.phantom import is_phantom
+    from hilum.data.splits import COLUMNS
+    from hilum.evaluation.background import Background, Origin
+    from hilum.evaluation.evaluate import evaluate as evaluate_scorer
+    from hilum.evaluation.thresholds import OperatingPoint
+    from hilum.types import Status
+
+    spec = scorer.bundle.spec
+    if split is Part.ALL:
+        if hash_manifest(manifest) == spec.provenance.manifest_hash:
+            raise LeakageError(
+                f"{scorer.name} was trained on pictures of {data}; evaluate it with --split test, or on other data."
+            )
+        manifest = manifest.assign(split=str(Split.TEST))
+    tested = manifest[(manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK)]
+    point = OperatingPoint(
+        spec.operating_point.threshold, spec.temperature, "stored", f"{scorer.name}, {spec.default_operating_point}"
+    )
+    return evaluate_scorer(
+        scorer,
+        tested[list(COLUMNS)].reset_index(drop=True),
+        out,
+        config=settings,
+        seed=seed,
+        split=Split.TEST,
+        manifest=manifest,
+        operating_point=point,
+        full_scale=spec.heatmap_full_scale,
+        background=Background(
+            data=data, command=command, origin=Origin.PHANTOM if is_phantom(Path(manifest["path"].iloc[0])) else None
+        ),
     )
 
 

@@ -28,16 +28,19 @@ logger = logging.getLogger(__name__)
 # Small pictures and random weights: the demonstration needs no download and takes minutes on two cores.
 DEMO_SETTINGS = (
     "model.weights=random",
-    "preprocess.size=96",
+    "preprocess.size=64",
     "train.head_epochs=0",
-    "train.epochs=12",
+    "train.epochs=24",
     "train.batch_size=16",
     "train.lr=1e-3",
     "train.layer_decay=1.0",
+    "train.balance=none",
+    "train.ema_decay=0.98",
     "augment.crop_scale_min=0.8",
+    "augment.blur=0",
     "augment.erase_probability=0",
 )
-DEMO_PATIENTS = 240
+DEMO_PATIENTS = 400
 
 
 def run(

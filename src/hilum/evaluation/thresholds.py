@@ -98,6 +98,25 @@ def fit_threshold(labels: BoolArray, probabilities: DoubleArray, *, min_sensitiv
     return float(cuts[int(np.argmax(true_positives >= needed))])
 
 
+def fit_specific_threshold(labels: BoolArray, probabilities: DoubleArray, *, min_specificity: float) -> float:
+    """Return the lowest threshold whose specificity is at least `min_specificity`.
+
+    Fit on validation data only. Shapes: both (n,). Probabilities are calibrated, in [0, 1]. "Lowest" is down to the
+    next higher observed probability, midway to which the threshold lies. Where even the highest probability belongs to
+    too many normal pictures, the threshold lies above it.
+
+    Raises:
+        EvaluationError: `labels` holds no negative case.
+    """
+    _, negatives = _count_classes(labels)
+    if not negatives:
+        raise EvaluationError("A threshold of fixed specificity needs NORMAL pictures; the validation split has none.")
+    cuts, _, false_positives = count_above_cuts(labels, probabilities)
+    allowed = math.floor((1 - min_specificity) * negatives + 1e-9)
+    fitting = np.flatnonzero(false_positives <= allowed)
+    return float(cuts[fitting[-1]]) if fitting.size else float((1 + probabilities.max()) / 2)
+
+
 def count_above_cuts(labels: BoolArray, probabilities: DoubleArray) -> tuple[DoubleArray, IntArray, IntArray]:
     """Return all useful cuts, highest first, with the true and the false positives at each.
 

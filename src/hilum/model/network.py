@@ -29,7 +29,8 @@ class RadiographNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     """ResNet-50 with torchvision's key names, one output (the log-odds of PNEUMONIA) and maps on request."""
 
     def __init__(self, *, dropout: float = 0.0) -> None:
-        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=1)
+        # Blocks that begin as the identity make training from random weights stable (Goyal et al. 2017, section 5.1).
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=1, zero_init_residual=True)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -193,7 +193,12 @@ def _fit(network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config
             )
     except (SystemExit, SIGTERMException):  # how Lightning ends after Ctrl-C and after a polite kill
         signal.signal(signal.SIGINT, on_interrupt)
-        raise InterruptionError(f"Interrupted; continue with 'hilum train DATA --out {out} --resume'.") from None
+        raise _interruption(out) from None
+    except RuntimeError as error:
+        # A polite kill of the whole process group reaches the loader's workers first.
+        if "DataLoader worker" not in str(error) or "Terminated" not in str(error):
+            raise
+        raise _interruption(out) from None
     finally:
         torch.set_num_threads(threads)
     finished = time.perf_counter()
@@ -211,6 +216,10 @@ def _fit(network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config
     return TrainingResult(
         out, int(best["epoch"]), float(best["val_loss"]), float(best["val_auroc"]), finished - started
     )
+
+
+def _interruption(out: Path) -> InterruptionError:
+    return InterruptionError(f"Interrupted; continue with 'hilum train DATA --out {out} --resume'.")
 
 
 def _weigh_classes(labels: IntArray, config: TrainConfig) -> tuple[float, float]:

@@ -7,18 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from hilum.data.phantom_anatomy import (
-    CHEST_DEPTH,
-    SIDES,
-    Anatomy,
-    Ellipse,
-    PointCloud,
-    build_ball,
-    build_tube,
-    chest_half_width,
-    join_clouds,
-    spine_x,
-)
+from hilum.data.phantom.anatomy import Anatomy, Ellipse
+from hilum.data.phantom.bones import CHEST_DEPTH, SIDES, chest_half_width, spine_x
+from hilum.data.phantom.clouds import PointCloud, build_ball, build_tube, join_clouds
 from hilum.types import FloatArray
 
 Shape = tuple[int, int]
@@ -82,7 +73,7 @@ def project_layers(anatomy: Anatomy, pose: Pose, shape: Shape) -> Layers:
     air = np.maximum(chest - organs, 0) * np.clip(gap, 0, 1) * _find_above_diaphragm(anatomy, pose, x, y)
     tissue = _measure_body(anatomy, x, y)
     for gas in anatomy.gas:
-        shown = _measure_ellipse(gas, x, y - np.float32(-pose.breath)) * (chest > 0)
+        shown = _measure_ellipse(gas, x, y + np.float32(pose.breath)) * (chest > 0)
         tissue -= np.minimum(shown, tissue * 0.8)
     tissue -= _measure_trachea(x - spine, y)
     bone = project_cloud(anatomy.bones, pose, shape)
@@ -124,7 +115,7 @@ def project_cloud(cloud: PointCloud, pose: Pose, shape: Shape) -> FloatArray:
     total += np.bincount(index + width + 1, low * right_share, count)
     thickness = (total * pose.scale**2).astype(np.float32).reshape(shape)
     # Fine enough to keep the edges of ribs, wide enough to hide the points.
-    return gaussian_filter(thickness, 0.005 * pose.scale, truncate=3)
+    return np.asarray(gaussian_filter(thickness, 0.005 * pose.scale, truncate=3), dtype=np.float32)
 
 
 def _measure_chest(anatomy: Anatomy, x: FloatArray, y: FloatArray) -> FloatArray:
@@ -169,13 +160,13 @@ def _measure_body(anatomy: Anatomy, x: FloatArray, y: FloatArray) -> FloatArray:
     across = np.clip(np.abs(x) / half, 0, 1)
     trunk = np.asarray(depth * np.sqrt(1 - across**2.4), dtype=np.float32)
     head = _measure_ellipse(Ellipse(0.0, anatomy.chin - 0.6, 0.45, 0.6, 0.0, 0.5), x, y)
-    return np.maximum(trunk, head)
+    return np.asarray(np.maximum(trunk, head), dtype=np.float32)
 
 
 def _measure_trachea(x: FloatArray, y: FloatArray) -> FloatArray:
     across = 1 - (x / np.float32(0.062)) ** 2
     shown = _smooth_step(y, -0.4, -0.2) * (1 - _smooth_step(y, 0.5, 0.62))
-    return np.float32(0.13) * np.sqrt(np.maximum(across, 0)) * shown
+    return np.asarray(np.float32(0.13) * np.sqrt(np.maximum(across, 0)) * shown, dtype=np.float32)
 
 
 def _project_arms(anatomy: Anatomy, pose: Pose, shape: Shape) -> tuple[FloatArray, FloatArray]:
@@ -193,12 +184,12 @@ def _project_arms(anatomy: Anatomy, pose: Pose, shape: Shape) -> tuple[FloatArra
         tissue = np.maximum(tissue, np.float32(2) * np.sqrt(np.maximum(radius * radius - aside, 0)))
         steps = np.linspace(0, 1.3, 200)
         path = np.stack([joint[0] + steps * direction[0], joint[1] + steps * direction[1], np.zeros(200)], axis=1)
-        shaft = build_tube(path.astype(np.float32), half_sizes=(0.06, 0.06), reference=(0, 0, 1), density=0.4)
-        head = build_ball(path[0].astype(np.float32), radius=0.1, volume=0.0014)
+        shaft = build_tube(path, half_sizes=(0.06, 0.06), reference=(0, 0, 1), density=0.4)
+        head = build_ball(path[0], radius=0.1, volume=0.0014)
         bones += project_cloud(join_clouds([shaft, head]), pose, shape)
     return tissue, bones
 
 
 def _smooth_step(value: FloatArray, low: float, high: float) -> FloatArray:
     share = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
-    return share * share * (3 - 2 * share)
+    return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)

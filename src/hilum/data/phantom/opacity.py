@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from hilum.data.phantom_projection import Layers
+from hilum.data.phantom.projection import Layers
 from hilum.types import FloatArray, Pathogen
 
 # Middle and half sizes (x, y, half width, half height) of the lobes as seen from the front, in body units.
@@ -17,10 +17,10 @@ LOBES = (
     (-0.42, 1.0, 0.26, 0.24),  # right middle
     (-0.58, 1.22, 0.3, 0.26),  # right lower
     (0.5, 0.42, 0.28, 0.3),  # left upper
-    (0.56, 0.9, 0.26, 0.26),  # lingula
-    (0.62, 1.22, 0.28, 0.28),  # left lower
+    (0.58, 0.88, 0.27, 0.26),  # lingula
+    (0.68, 1.14, 0.28, 0.28),  # left lower
 )
-SUBTLE = 0.2  # share of the patients whose pneumonia is easily missed
+SUBTLE = 0.15  # share of the patients whose pneumonia is easily missed
 FISSURE_Y = 0.72  # the horizontal fissure under the right upper lobe
 
 
@@ -29,7 +29,7 @@ class Finding:
     """The pneumonia of one patient; its pictures differ by pose and a little by strength."""
 
     pathogen: Pathogen
-    strength: float  # share of the air that is replaced in the densest part, 0-1
+    strength: float  # about the share of the air that is replaced in the densest part
     x: float
     y: float
     half_width: float
@@ -42,11 +42,11 @@ class Finding:
 def draw_finding(rng: np.random.Generator, pathogen: Pathogen) -> Finding:
     """Draw the pneumonia of one patient."""
     x, y, half_width, half_height = LOBES[rng.integers(len(LOBES))]
-    size = rng.uniform(1.0, 1.6)
+    size = rng.uniform(1.1, 1.8)
     upper_right = x < 0 and y < 0.6
-    strength = rng.uniform(0.6, 0.9) if pathogen is Pathogen.VIRUS else rng.uniform(0.65, 0.95)
+    strength = rng.uniform(0.75, 1.05) if pathogen is Pathogen.VIRUS else rng.uniform(0.82, 1.0)
     if rng.random() < SUBTLE:
-        strength *= rng.uniform(0.35, 0.7)
+        strength *= rng.uniform(0.35, 0.65)
     return Finding(
         pathogen=pathogen,
         strength=strength,
@@ -81,7 +81,7 @@ def _consolidate(finding: Finding, layers: Layers, rng: np.random.Generator, sca
     ragged = draw_noise(rng, shape, grain=0.2 * scale) * np.float32(0.22)
     ragged += draw_noise(rng, shape, grain=0.08 * scale) * np.float32(0.07)
     field = 1 - np.sqrt(dx * dx + dy * dy) + ragged
-    share = np.clip(field / np.float32(0.8), 0, 1)
+    share = np.clip(field / np.float32(0.72), 0, 1)
     share = share * share * (3 - 2 * share)
     if finding.sharp_below is not None:
         share *= np.clip((np.float32(finding.sharp_below) - layers.y) / np.float32(0.03), 0, 1)
@@ -92,7 +92,7 @@ def _consolidate(finding: Finding, layers: Layers, rng: np.random.Generator, sca
     step = max(1, round(0.035 * scale))
     branches = np.clip(np.roll(layers.vessels, step, axis=0) / np.float32(0.05) - np.float32(0.4), 0, 1)
     share *= np.float32(finding.strength) * patchy * (1 - np.float32(0.3) * branches)
-    return np.clip(share, 0, 0.97)
+    return np.asarray(np.clip(share, 0, 0.97), dtype=np.float32)
 
 
 def _thicken_interstitium(finding: Finding, layers: Layers, rng: np.random.Generator, scale: float) -> FloatArray:
@@ -107,7 +107,7 @@ def _thicken_interstitium(finding: Finding, layers: Layers, rng: np.random.Gener
     cuffs = gaussian_filter(np.clip(layers.vessels / np.float32(0.05), 0, 1), 0.018 * scale)
     texture = np.float32(0.5) * haze + np.float32(0.25) * net * (0.5 + haze) + np.float32(0.15) * fine
     texture += np.float32(0.3) * cuffs
-    return np.clip(np.float32(finding.strength) * spread * texture, 0, 0.9)
+    return np.asarray(np.clip(np.float32(finding.strength) * spread * texture, 0, 0.9), dtype=np.float32)
 
 
 def draw_noise(rng: np.random.Generator, shape: tuple[int, ...], *, grain: float) -> FloatArray:

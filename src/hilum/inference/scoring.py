@@ -1,0 +1,44 @@
+"""Scores pictures with a bundle for `hilum evaluate`. Whatever can be read gets a logit: the gate has no say here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hilum.bundle import Bundle, read_bundle, resolve_bundle
+from hilum.errors import ImageReadError
+from hilum.inference.predictor import Predictor
+from hilum.inference.rule import DecisionRule
+from hilum.inference.runtime import Mode, Network
+from hilum.types import Score
+
+
+class BundleScorer:
+    """The network of a bundle: paths in, one Score or ImageReadError a path out, in the order given."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.name = f"{bundle.spec.name} {bundle.spec.version}"
+
+    @classmethod
+    def open(cls, model: Path | str) -> BundleScorer:
+        """Read a bundle folder, or the bundle of the package where `model` is "packaged".
+
+        Raises:
+            BundleError: the bundle is incomplete, altered, or cannot be run here.
+        """
+        return cls(read_bundle(resolve_bundle(model)))
+
+    def describe(self) -> Mapping[str, str]:
+        """Return what a report says of the model."""
+        return self.bundle.spec.describe()
+
+    def score(self, paths: Sequence[str]) -> Iterator[Score | ImageReadError]:
+        """Yield a Score, or the ImageReadError of a picture that cannot be read, for each path in order."""
+        network = Network.open(self.bundle, mode=Mode.THROUGHPUT)
+        predictor = Predictor(self.bundle, network, None, DecisionRule.choose(self.bundle))
+        for prediction in predictor.predict(paths):
+            if prediction.logit is None or prediction.cam is None:
+                yield ImageReadError(prediction.message, status=prediction.status)
+            else:
+                yield Score(prediction.logit, prediction.cam)
