@@ -145,9 +145,9 @@ class ProvenanceSpec(_Spec):
 class BundleSpec(_Spec):
     """The content of bundle.json.
 
-    `training_prior` is the share of PNEUMONIA among the training pictures. `heatmap_full_scale` is the evidence in
-    logits at which heat maps of this model saturate. `metrics` are those of val at the default operating point, and
-    flatter: temperature and threshold were fitted there.
+    `training_prior` is the share of PNEUMONIA that probabilities stand for: that of train, or 0.5 after balanced
+    training. `heatmap_full_scale` is the evidence in logits at which heat maps of this model saturate. `metrics` are
+    those of val at the default operating point, and flatter: temperature and threshold were fitted there.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -151,7 +151,7 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
         temperature=deployment.temperature,
         operating_points=deployment.operating_points,
         default_operating_point=deployment.default,
-        training_prior=measure_prior(run.splits),
+        training_prior=_find_prior(run),
         heatmap_full_scale=deployment.heatmap_full_scale,
         gate=gate,
         metrics=deployment.metrics,
@@ -166,6 +166,14 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
     )
     names = [*written.needed_files, layout.MODEL_CARD]
     return write_bundle(out, written, {file: staging / file for file in names})
+
+
+def _find_prior(run: Run) -> float:
+    """Return the share of PNEUMONIA that the network's odds stand for.
+
+    A loss or a sampler that makes both classes count alike teaches odds of equally frequent classes (Elkan 2001).
+    """
+    return measure_prior(run.splits) if run.config.train.balance == "none" else 0.5
 
 
 def _choose_rows(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:

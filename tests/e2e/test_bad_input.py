@@ -136,7 +136,7 @@ def test_usage_errors_are_exit_code_2(hilum):
 
 
 def test_every_verb_has_help(hilum):
-    for verb in ("demo", "fetch", "scan", "explore", "train", "evaluate", "run"):
+    for verb in ("demo", "fetch", "scan", "explore", "train", "evaluate", "run", "export", "predict"):
         done = hilum(verb, "--help")
         assert done.returncode == 0
         assert "--verbose" in done.stdout

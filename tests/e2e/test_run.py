@@ -28,6 +28,8 @@ def test_run_writes_everything_and_ends_with_the_path_of_the_report(finished):
         "evaluation/classification_report.txt",
         "evaluation/report.html",
         "evaluation/model_card.md",
+        "bundle/bundle.json",
+        "bundle/network.bin",
     ):
         assert (out / name).stat().st_size > 0, name
     assert len(list((out / "evaluation" / "figures").glob("*.png"))) >= 8

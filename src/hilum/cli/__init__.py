@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from hilum import __version__, progress
-from hilum.cli import data, evaluate, explore, export, options, pipeline, predict, train
+from hilum.cli import bench, data, evaluate, explore, export, options, pipeline, predict, train
 from hilum.errors import HilumError, InterruptionError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ for _verb in (
     evaluate.evaluate,
     export.export,
     predict.predict,
+    bench.bench,
     pipeline.run,
 ):
     app.command()(_interruptible(_verb))

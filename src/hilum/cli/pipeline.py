@@ -74,14 +74,16 @@ def demo(
 
 
 def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command: str) -> None:
-    """Scan, explore, train, evaluate; each stage reads what the one before wrote.
+    """Scan, explore, train, evaluate, export; each stage reads what the one before wrote.
 
     Raises:
         HilumError: `out` holds an earlier result and `resume` is not asked for, or a stage cannot do its work.
     """
+    from hilum.bundle import Precision, is_bundle
     from hilum.config import load_config
     from hilum.data.manifest import read_manifest
     from hilum.evaluation.evaluate import METRICS, REPORT
+    from hilum.export import ExportOptions, export_run
     from hilum.files import read_json, write_text
     from hilum.model import run as run_folder
     from hilum.model.scoring import RunScorer
@@ -94,7 +96,7 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
         typer.echo(f"Nothing is left to do. Report: {report}")
         return
 
-    typer.echo(f"1/3 Explore {data}")
+    typer.echo(f"1/4 Explore {data}")
     resumed = run_folder.is_run(folders["run"])
     if resumed:
         config = load_config(folders["run"] / run_folder.CONFIG)
@@ -104,7 +106,7 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
         _explore(manifest, splits, folders["eda"], config, source=str(data))
     numbers = read_json(folders["eda"] / "eda.json")
 
-    typer.echo(f"2/3 Train on split train, choose on val; weights: {config.model.weights}")
+    typer.echo(f"2/4 Train on split train, choose on val; weights: {config.model.weights}")
     if resumed:
         from hilum.model import training
 
@@ -112,7 +114,7 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
     else:
         print_training(start_training(manifest, splits, folders["run"], config))
 
-    typer.echo("3/3 Evaluate on split test")
+    typer.echo("3/4 Evaluate on split test")
     failed = len(numbers["unreadable"])
     if not (folders["evaluation"] / METRICS).exists():
         result = evaluate_run(
@@ -129,6 +131,11 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
         )
         print_evaluation(result)
         failed += result.failed
+
+    typer.echo("4/4 Export the network as a bundle, in float32")
+    if not is_bundle(out / "bundle"):
+        export_run(folders["run"], out / "bundle", options=ExportOptions(Precision.FP32, name=out.resolve().name))
+    typer.echo(f"Bundle: {out / 'bundle'}")
     write_text(report, (folders["evaluation"] / REPORT).read_text(encoding="utf-8"))
     typer.echo(f"Exploration: {folders['eda'] / 'eda.html'}")
     typer.echo(str(report))

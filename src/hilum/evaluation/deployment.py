@@ -166,7 +166,8 @@ def explain_difference(parity: ParitySpec) -> str:
         )
     if parity.changed_verdicts > MAX_CHANGED_SHARE * parity.n:
         reasons.append(
-            f"{parity.changed_verdicts:,} of {parity.n:,} verdicts on val change (at most {100 * MAX_CHANGED_SHARE:g} %)"
+            f"{parity.changed_verdicts:,} of {parity.n:,} verdicts on val change "
+            f"(at most {100 * MAX_CHANGED_SHARE:g} %)"
         )
     return " and ".join(reasons)
 

@@ -44,8 +44,11 @@ def expose(rng: np.random.Generator, attenuation: FloatArray) -> UInt8Array:
     shown = np.clip((noisy - np.float32(low)) / np.float32(high - low), 0, 1)
     # The shoulder of the curve: bone over the heart shows less than bone over the lung.
     shown = 1 - (1 - shown) ** np.float32(rng.uniform(1.2, 1.9))
-    shown **= np.float32(_find_gamma(shown, target=rng.normal(0.5, 0.065)))
-    shown = np.float32(rng.uniform(0, 0.05)) + shown * np.float32(rng.uniform(0.86, 1.0))
+    mean = rng.normal(0.5, 0.065)
+    shown **= np.float32(_find_gamma(shown, target=mean))
+    # Contrast is set as well: dense lung would raise it, and with it give the label away.
+    shown = np.float32(mean) + (shown - shown.mean()) * np.float32(rng.normal(0.255, 0.027) / shown.std())
+    shown = np.clip(shown, 0, 1)
     _collimate(rng, shown)
     _mark(rng, shown)
     return np.asarray(np.clip(shown * 255, 0, 255) + np.float32(0.5), dtype=np.uint8)
