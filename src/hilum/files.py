@@ -30,6 +30,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,6 +54,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rmdir()  # not every system renames onto a folder, even onto an empty one
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails does not say where
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -120,7 +120,7 @@ def test_when_nothing_more_can_be_written(hilum, phantoms, tmp_path, limit, verb
     out = tmp_path / "out" / ("manifest.csv" if verb == "scan" else "")
     quick = QUICK if verb == "train" else []
     done = hilum(verb, phantoms, "--out", out, *quick, preexec_fn=restrict)
-    expect_one_sentence(done, 2, "full")
+    expect_one_sentence(done, 2, "full", str(tmp_path))
     left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not [path for path in left if ".partial" in path.name]
     assert all(path.stat().st_size < limit for path in left)

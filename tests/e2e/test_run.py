@@ -44,7 +44,11 @@ def test_metrics_keep_the_contract(finished):
     assert 0 < metrics["threshold"] < 1
     for name in METRICS:
         entry = metrics["metrics"][name]
-        assert entry["ci_low"] <= entry["value"] <= entry["ci_high"], name
+        # A network as raw as this one may call nothing PNEUMONIA: what is not defined then says why, and is not made up.
+        if entry["value"] is None:
+            assert entry["reason"], name
+        else:
+            assert entry["ci_low"] <= entry["value"] <= entry["ci_high"], name
     cells = metrics["confusion_matrix"]
     assert sum(cells.values()) == metrics["n"]
     assert metrics["metrics"]["accuracy"]["value"] == pytest.approx((cells["tn"] + cells["tp"]) / metrics["n"])

@@ -62,14 +62,14 @@ class LogisticScorer:
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
-    data = write_phantoms(folder / "data", patients=40, size=96, seed=2)
+    data = write_phantoms(folder / "data", patients=80, size=96, seed=2)
     (data / "test" / "NORMAL" / "IM-9999-0001.jpeg").write_bytes(b"cut short")
     manifest = scan(data)
     splits = build_splits(manifest, val_fraction=0.25, seed=0)
     curves = folder / "curves.png"
     Image.new("RGB", (90, 60), "white").save(curves)
     background = Background(
-        data="forty phantoms",
+        data="eighty phantoms",
         command="hilum evaluate RUN data --out evaluation",
         origin=Origin.PHANTOM,
         stages=[Stage("cells", "input", (2, 7, 7), 0), Stage("sum", "linear", (1,), 99, detail="weighted sum")],
@@ -156,7 +156,7 @@ def test_page_says_what_it_must(page):
         "not a medical device",
         "1 picture of test could not be scored",
         "A section of the caller.",
-        "forty phantoms",
+        "eighty phantoms",
         "hilum evaluate RUN data --out evaluation",
         "Fitted in",
         "99 parameters",

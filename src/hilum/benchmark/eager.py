@@ -19,7 +19,6 @@ from hilum.model.run import WEIGHTS
 from hilum.model.weights import load_strictly, read_state
 from hilum.preprocess import PreprocessSpec
 
-
 # As PyTorch itself does on Linux; this process was started in another way, which its children would take over.
 _START = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 

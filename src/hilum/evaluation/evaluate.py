@@ -221,5 +221,6 @@ def _report_classes(predictions: pd.DataFrame) -> tuple[str, dict[str, Any]]:
     names = [str(label) for label in Label]
     options: dict[str, Any] = {"labels": names, "digits": 3, "zero_division": np.nan}
     text = str(classification_report(scored["label"], scored["prediction"], **options))
+    text = text.replace("  nan", "    –")  # precision of a class that was never called has no value
     table = classification_report(scored["label"], scored["prediction"], output_dict=True, **options)
     return text, dict(table)
