@@ -44,7 +44,7 @@ def test_metrics_keep_the_contract(finished):
     assert 0 < metrics["threshold"] < 1
     for name in METRICS:
         entry = metrics["metrics"][name]
-        # A network as raw as this one may call nothing PNEUMONIA: what is not defined then says why, and is not made up.
+        # A network as raw as this one may call nothing PNEUMONIA; what is then not defined says why.
         if entry["value"] is None:
             assert entry["reason"], name
         else:

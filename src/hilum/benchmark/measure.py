@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -15,7 +16,10 @@ from hilum.benchmark.worker import Worker, start_worker
 from hilum.errors import HilumError
 from hilum.progress import track
 
-TUNING_PICTURES = 96
+logger = logging.getLogger(__name__)
+
+TUNING_PICTURES = 32
+"""Pictures a thread to tune with: as many as the largest batch, lest it look slow for leaving threads without work."""
 SINGLES = 40
 """Pictures a round whose latency is measured one by one."""
 _COLD = "import sys; from hilum.cli import main; sys.argv[0] = 'hilum'; main()"
@@ -49,7 +53,7 @@ def measure(
     Raises:
         HilumError: a contestant fails.
     """
-    settings = [tune(entry, paths[:TUNING_PICTURES]) for entry in track(entries, description="Tuning")]
+    settings = [tune(entry, paths[: TUNING_PICTURES * entry.threads]) for entry in track(entries, description="Tuning")]
     results = [Measurement(entry, setting) for entry, setting in zip(entries, settings, strict=True)]
     with ExitStack() as stack:
         workers: list[Worker] = []
@@ -62,6 +66,7 @@ def measure(
             if len(timing.logits) != len(paths):
                 raise HilumError(f"{result.entry.name} gave {len(timing.logits)} verdicts for {len(paths)} pictures.")
             result.throughputs.append(len(paths) / timing.seconds)
+            logger.info("%s: %.1f pictures/s", result.entry.name, result.throughputs[-1])
             result.logits = timing.logits
         for result, worker in pairs:  # before the latencies, for which Hilum opens a second network
             result.peak_memory = worker.measure_memory()
@@ -97,6 +102,7 @@ def tune(entry: Entry, paths: Sequence[Path]) -> Setting:
                 seconds = _time(worker, paths, tried)
                 if seconds < fastest:
                     best, fastest = tried, seconds
+    logger.info("%s is best with %s", entry.name, ", ".join(f"{name} {value}" for name, value in best.items()))
     return best
 
 

@@ -35,7 +35,7 @@ def bench(
     ] = None,
     pictures: Annotated[
         int, typer.Option("--pictures", metavar="N", min=8, help="How many pictures each scores in a round.")
-    ] = 512,
+    ] = 256,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How many turns each takes.")] = 5,
     size: Annotated[int, typer.Option("--phantom-size", metavar="PIXELS", min=64, help="Size of the phantoms.")] = 256,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the phantoms.")] = 0,

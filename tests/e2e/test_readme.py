@@ -1,0 +1,54 @@
+"""The README's commands are run where that is quick, and their verbs and options are checked in any case."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import QUICK
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted({line.partition("#")[0].strip() for line in re.findall(r"^ {4}(hilum .*)$", README, re.MULTILINE)})
+
+
+def test_there_are_commands_to_check():
+    assert {command.split()[1] for command in COMMANDS} >= {"run", "scan", "explore", "train", "evaluate", "export"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_verbs_and_options_exist(command, hilum):
+    words = shlex.split(command)
+    done = hilum(words[1], "--help")
+    assert done.returncode == 0, command
+    for option in (word for word in words[2:] if word.startswith("--")):
+        assert option in done.stdout, option
+
+
+def test_the_steps_work_one_after_the_other(finished, hilum, phantoms, tmp_path):
+    _, out = finished
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(phantoms, tmp_path / "data" / "chest_xray")
+    shutil.copytree(out, tmp_path / "runs" / "first")
+    skipped = ("fetch", "run")  # a download, and what `finished` has run already
+    steps = [line.partition("#")[0].strip() for line in re.findall(r"^ {4}(hilum .*)$", README, re.MULTILINE)]
+    for step in steps:
+        words = shlex.split(step)[1:]
+        if words[0] in skipped or words[0] == "predict":
+            continue
+        if words[0] == "train":
+            words = [word if not word.startswith("train.epochs") else "train.epochs=1" for word in words]
+            words += QUICK if "--resume" not in words else []
+        if words[0] == "export":
+            words = [word if word != "int8" else "fp32" for word in words]  # a random network does not survive int8
+        done = hilum(*words, cwd=tmp_path)
+        assert done.returncode == 0, (step, done.stderr)
+
+
+def test_every_picture_of_the_readme_is_there():
+    for name in re.findall(r"\((docs/[^)#]+)\)", README):
+        assert (ROOT / name).exists(), name
