@@ -1,7 +1,8 @@
 """8-bit integers: post-training quantisation of an exported network with NNCF.
 
-Weights are quantised a channel, activations by the ranges that calibration pictures give. The head stays in float: its
-convolution has one output channel and costs nothing, and its rounding would go straight into logit and heat map.
+Weights are quantised a channel, activations symmetrically by the ranges that calibration pictures give. The head stays
+in float: its convolution has one output channel and costs nothing, and its rounding would go straight into logit and
+heat map.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def quantise(model: Any, pictures: UInt8Array) -> Any:
         return nncf.quantize(
             model,
             nncf.Dataset(_Batches(pictures)),
-            preset=nncf.QuantizationPreset.MIXED,
+            preset=nncf.QuantizationPreset.PERFORMANCE,
             target_device=nncf.TargetDevice.CPU,
             subset_size=len(pictures),
             ignored_scope=nncf.IgnoredScope(names=_name_head(model)),
