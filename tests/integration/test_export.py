@@ -155,6 +155,14 @@ def test_int8_is_small_and_records_how_far_it_is_off(int8, fp32, pictures, answe
         assert np.corrcoef(values.ravel(), expected.ravel())[0, 1] > least, name
 
 
+def test_a_network_that_says_something_else_is_refused(run, tmp_path, monkeypatch):
+    # No rounding is small enough for this bound, whatever the processor.
+    monkeypatch.setattr("hilum.evaluation.deployment.MAX_CHANGED_SHARE", -1.0)
+    with pytest.raises(BundleError, match=r"differs too much .* verdicts on val change .* or --force"):
+        export_run(run, tmp_path / "bundles" / "out", options=ExportOptions(Precision.BF16))
+    assert list((tmp_path / "bundles").iterdir()) == []
+
+
 def test_bf16_halves_the_file(run, fp32, tmp_path):
     bundle = export_run(run, tmp_path / "bf16", options=ExportOptions(Precision.BF16, force=True))
     sizes = [(folder / "network.bin").stat().st_size for folder in (bundle.folder, fp32.folder)]
