@@ -50,13 +50,17 @@ def compute_features(pixels: UInt8Array) -> FloatArray:
     return pixels.reshape(len(pixels), FEATURES, 2).mean(axis=2).astype(np.float32)
 
 
-def write_brightness_bundle(folder: Path, *, gate: Gate | None = None) -> Bundle:
-    """Write the bundle, with an input gate if one is given."""
+def write_brightness_bundle(
+    folder: Path, *, gate: Gate | None = None, points: dict[str, OperatingPointSpec] | None = None
+) -> Bundle:
+    """Write the bundle, with an input gate and other operating points, the first of them the default, if given."""
     with tempfile.TemporaryDirectory() as name:
         staging = Path(name)
         ov.save_model(_build_network(), staging / NETWORK_IR, compress_to_fp16=False)
         files = {name: staging / name for name in (NETWORK_IR, NETWORK_WEIGHTS)}
         spec = _build_spec()
+        if points is not None:
+            spec = spec.model_copy(update={"operating_points": points, "default_operating_point": next(iter(points))})
         if gate is not None:
             files[GATE] = staging / GATE
             gate.save(files[GATE])

@@ -81,6 +81,20 @@ class OperatingPointSpec(_Spec):
     specificity: Share
 
 
+class ConformalSpec(_Spec):
+    """Split-conformal prediction sets: a label is in where one minus its probability is at most its quantile.
+
+    `quantiles` are those of NORMAL and PNEUMONIA, None where val had too few pictures for `alpha`: then the label is in
+    every set. `by_class` says whether each class has its own.
+    """
+
+    alpha: float = Field(gt=0, lt=1)
+    by_class: bool
+    quantiles: tuple[Share | None, Share | None]
+    chosen_on: str
+    n: int = Field(ge=1)
+
+
 class GateSpec(_Spec):
     """The input gate: a picture whose score is above `threshold` is no chest radiograph.
 
@@ -142,12 +156,37 @@ class ProvenanceSpec(_Spec):
     calibration_pictures: int = Field(0, ge=0)
 
 
+class RecalibrationSpec(_Spec):
+    """On which local pictures a bundle's calibration and operating points were refitted, and what that changed.
+
+    `n` pictures of `patients`, whose labels `normal` and `pneumonia` count. `base` names the bundle that was refitted,
+    with the calibration that it had. `before` are its figures on the local pictures, `after` those of the refitted one,
+    cross-validated by patient; both at the default operating point.
+    """
+
+    base: str
+    created: str
+    method: str
+    n: int = Field(ge=1)
+    normal: int = Field(ge=1)
+    pneumonia: int = Field(ge=1)
+    patients: int = Field(ge=1)
+    manifest_hash: str
+    base_temperature: float = Field(gt=0)
+    base_intercept: float
+    base_prior: float = Field(gt=0, lt=1)
+    before: dict[str, MetricSpec]
+    after: dict[str, MetricSpec]
+
+
 class BundleSpec(_Spec):
     """The content of bundle.json.
 
-    `training_prior` is the share of PNEUMONIA that probabilities stand for: that of train, or 0.5 after balanced
-    training. `heatmap_full_scale` is the evidence in logits at which heat maps of this model saturate. `metrics` are
-    those of val at the default operating point, and flatter: temperature and threshold were fitted there.
+    Probabilities are sigmoid(logit / temperature + intercept). `training_prior` is the share of PNEUMONIA that they
+    stand for: that of val where an intercept was fitted to it, else that of train, or 0.5 after balanced training;
+    after a recalibration that of the local pictures. `heatmap_full_scale` is the evidence in logits at which heat maps
+    of this model saturate. `metrics` are those of val at the default operating point, and flatter: calibration and
+    threshold were fitted there; after a recalibration they are cross-validated on the local pictures.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -159,14 +198,17 @@ class BundleSpec(_Spec):
     precision: Precision
     format: NetworkFormat
     temperature: float = Field(gt=0)
+    intercept: float = 0.0
     operating_points: dict[str, OperatingPointSpec]
     default_operating_point: str
+    conformal: tuple[ConformalSpec, ...] = ()
     training_prior: float = Field(gt=0, lt=1)
     heatmap_full_scale: float = Field(gt=0)
     gate: GateSpec | None
     metrics: dict[str, MetricSpec]
     parity: ParitySpec
     provenance: ProvenanceSpec
+    recalibration: RecalibrationSpec | None = None
     licence: str
     files: dict[FileName, Sha256]
 
@@ -197,11 +239,21 @@ class BundleSpec(_Spec):
             "Precision": f"{self.precision}, {self.format}",
             "Against the trained network": f"{parity.changed_verdicts:,} of {parity.n:,} verdicts on val change; AUROC "
             f"{parity.auroc_trained:.4f} trained, {parity.auroc_exported:.4f} exported",
+            **self._describe_recalibration(),
             "Input": f"{self.preprocess.size} x {self.preprocess.size} pixels, gray",
             "Initial weights": provenance.weights.name,
             "Licence of the initial weights": provenance.weights.licence,
             "Licence": self.licence,
             "Seed": str(provenance.seed),
+        }
+
+    def _describe_recalibration(self) -> dict[str, str]:
+        local = self.recalibration
+        if local is None:
+            return {}
+        return {
+            "Recalibrated": f"on {local.n:,} local pictures of {local.patients:,} patients ({local.normal:,} NORMAL, "
+            f"{local.pneumonia:,} PNEUMONIA), {local.created}"
         }
 
 

@@ -25,6 +25,8 @@ class DataConfig(_Section):
     """Where validation comes from and how pictures reach the network."""
 
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of train pictures that validate, by patient")
+    val_fold: int = Field(0, ge=0, description="which of the 1/val_fraction folds of patients validates")
+    split_seed: int | None = Field(None, ge=0, lt=2**31, description="seed of the folds; none given: that of the run")
     workers: int | None = Field(None, ge=0, description="processes that augment; none given: chosen by the machine")
     cache_dir: Path | None = Field(None, description="where decoded pictures are cached; none given: in the run folder")
 
@@ -33,21 +35,35 @@ class AugmentConfig(_Section):
     """Random changes of training pictures. A strength of 0 (or a scale of 1) switches a change off."""
 
     enabled: bool = True
-    crop_scale_min: float = Field(0.6, gt=0, le=1, description="smallest share of the area that a random crop keeps")
-    aspect_jitter: float = Field(0.2, ge=0, lt=1, description="crops are up to this much wider or taller than square")
-    rotate_degrees: float = Field(10.0, ge=0, le=90)
-    translate: float = Field(0.05, ge=0, le=0.5, description="largest shift as a share of the side")
+    crop_scale_min: float = Field(0.3, gt=0, le=1, description="smallest share of the area that a random crop keeps")
+    aspect_jitter: float = Field(0.3, ge=0, lt=1, description="crops are up to this much wider or taller than square")
+    rotate_degrees: float = Field(15.0, ge=0, le=90)
+    translate: float = Field(0.08, ge=0, le=0.5, description="largest shift as a share of the side")
     shear_degrees: float = Field(5.0, ge=0, le=45)
-    brightness: float = Field(0.25, ge=0, lt=1)
-    contrast: float = Field(0.3, ge=0, lt=1)
-    gamma: float = Field(0.4, ge=0, lt=1, description="gamma is drawn from 1/(1+g) to 1+g, evenly in its logarithm")
-    noise: float = Field(0.03, ge=0, le=0.5, description="largest standard deviation of noise; full range is 1")
-    blur: float = Field(1.2, ge=0, le=10, description="largest standard deviation of blur in pixels at 224")
+    brightness: float = Field(0.3, ge=0, lt=1)
+    contrast: float = Field(0.4, ge=0, lt=1)
+    gamma: float = Field(0.8, ge=0, lt=1, description="gamma is drawn from 1/(1+g) to 1+g, evenly in its logarithm")
+    noise: float = Field(0.06, ge=0, le=0.5, description="largest standard deviation of noise; full range is 1")
+    blur: float = Field(1.5, ge=0, le=10, description="largest standard deviation of blur in pixels at 224")
     blur_probability: float = Field(0.3, ge=0, le=1)
     erase_probability: float = Field(0.25, ge=0, le=1)
     erase_scale: float = Field(0.1, ge=0, lt=1, description="largest share of the area that is erased")
     flip_probability: float = Field(
         0.0, ge=0, le=1, description="left-right flips; off, for they move the heart to the right side"
+    )
+    zoom_out: float = Field(0.5, ge=0, le=1, description="the field of view widens by up to this share, over black")
+    display: float = Field(0.8, ge=0, le=1, description="strength of other display curves, windows and equalisation")
+    local_contrast: float = Field(0.8, ge=0, le=3, description="largest share of local detail that is added")
+    shading: float = Field(0.3, ge=0, lt=1, description="largest change of brightness towards an edge")
+    resolution_min: float = Field(0.35, gt=0.1, le=1, description="smallest share of the resolution that is kept")
+    jpeg_quality_min: int = Field(15, ge=5, le=100, description="lowest JPEG quality; 100: none is compressed again")
+    collimation: float = Field(0.1, ge=0, le=0.3, description="widest black strip at an edge, as a share of the side")
+    marks: float = Field(0.3, ge=0, le=1, description="how probable letters and covers near the edges are")
+    background: float = Field(
+        0.0, ge=0, le=1, description="how often all that lies outside the lungs is covered, against shortcuts"
+    )
+    acquisition_probability: float = Field(
+        0.3, ge=0, le=1, description="of each of local contrast, shading, resolution, JPEG and collimation"
     )
 
 
@@ -70,6 +86,8 @@ class TrainConfig(_Section):
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     label_smoothing: float = Field(0.05, ge=0, lt=0.5)
+    mixup: float = Field(0.0, ge=0, le=2, description="alpha of MixUp's Beta distribution; 0: pictures are not mixed")
+    pathogen_loss: float = Field(0.5, gt=0, le=10, description="weight of bacterial or viral beside sick or healthy")
     balance: Literal["none", "weights", "sampler"] = Field("weights", description="how rare classes are made to count")
     clip_norm: float | None = Field(1.0, gt=0)
     ema_decay: float | None = Field(0.995, gt=0, lt=1, description="decay a step of the averaged weights; null: none")
@@ -94,6 +112,9 @@ class Config(_Section):
     """All settings of a run."""
 
     seed: int = Field(0, ge=0, lt=2**31)
+    task: Literal["pneumonia", "pathogen"] = Field(
+        "pneumonia", description="pathogen: the network learns besides whether a pneumonia is bacterial or viral"
+    )
     data: DataConfig = DataConfig()
     preprocess: PreprocessSpec = PreprocessSpec()
     augment: AugmentConfig = AugmentConfig()
@@ -106,6 +127,11 @@ class Config(_Section):
         if self.train.patience is not None and self.train.patience > self.train.epochs + self.train.head_epochs:
             raise ValueError("train.patience is longer than the training itself")
         return self
+
+    @property
+    def split_seed(self) -> int:
+        """Seed of the folds of patients."""
+        return self.seed if self.data.split_seed is None else self.data.split_seed
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML that `load_config` reads back to an equal object."""

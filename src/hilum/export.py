@@ -126,8 +126,9 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
 
     name = options.name or run.folder.resolve().name
     deployment = fit_deployment(
-        exported, name=f"{name} {options.version}", splits=run.splits, config=config.evaluate, seed=config.seed
-    )
+        exported, name=f"{name} {options.version}", splits=run.splits, config=config.evaluate, seed=config.seed,
+        trained_prior=measure_prior(run.splits, balanced=config.train.balance != "none"),
+    )  # fmt: skip
     parity = compare_networks(trained, exported, deployment, config=config.evaluate)
     difference = explain_difference(parity)
     if difference and not options.force:
@@ -148,10 +149,12 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
         preprocess=spec,
         precision=options.precision,
         format=options.format,
-        temperature=deployment.temperature,
+        temperature=deployment.calibration.temperature,
+        intercept=deployment.calibration.intercept,
         operating_points=deployment.operating_points,
         default_operating_point=deployment.default,
-        training_prior=_find_prior(run),
+        conformal=deployment.conformal,
+        training_prior=deployment.prior,
         heatmap_full_scale=deployment.heatmap_full_scale,
         gate=gate,
         metrics=deployment.metrics,
@@ -166,14 +169,6 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
     )
     names = [*written.needed_files, layout.MODEL_CARD]
     return write_bundle(out, written, {file: staging / file for file in names})
-
-
-def _find_prior(run: Run) -> float:
-    """Return the share of PNEUMONIA that the network's odds stand for.
-
-    A loss or a sampler that makes both classes count alike teaches odds of equally frequent classes (Elkan 2001).
-    """
-    return measure_prior(run.splits) if run.config.train.balance == "none" else 0.5
 
 
 def _choose_rows(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:

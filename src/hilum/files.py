@@ -95,6 +95,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def lock(descriptor: int, *, wait: bool = True) -> bool:
+    """Lock an open file for this process until it is closed; return False where another holds it and `wait` is False.
+
+    Where the system has no such locks (Windows) nothing is locked, and the result is True.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - Unix alone has it
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
 def sha256_bytes(content: bytes) -> str:
     """Return the SHA-256 of bytes as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()

@@ -47,6 +47,14 @@ class Status(StrEnum):
     ERROR = "error"
 
 
+class Zone(StrEnum):
+    """Where a probability lies between ruling a pneumonia out and ruling it in."""
+
+    RULED_OUT = "ruled_out"
+    UNDETERMINED = "undetermined"
+    RULED_IN = "ruled_in"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
     """What a picture file says of itself before any resizing: size in pixels as displayed, Pillow's mode and format.
@@ -66,11 +74,13 @@ class Score:
     """What the network says of one picture, before any calibration or threshold.
 
     `logit` is the log-odds of PNEUMONIA. `cam` is the class activation map, (7, 7) for 224 px input, in logit units:
-    its mean plus the bias of the last layer is the logit.
+    its mean plus the bias of the last layer is the logit. `pathogen` is the log-odds of viral against bacterial
+    pneumonia, from networks that have learnt it.
     """
 
     logit: float
     cam: FloatArray
+    pathogen: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ class Prediction:
     PNEUMONIA where `probability` is at least `threshold`. All four are there when `status` is ok. A picture that the
     input gate takes for no chest radiograph keeps its logit, for study, but gets neither probability nor prediction,
     lest a number be believed, unless verdicts were asked for all the same. `gate_score` is the distance from the
-    training radiographs in units of the gate's limit. `cam` is the class activation map as in `Score`; `picture` holds
+    training radiographs in units of the gate's limit. `zone` is there if it was asked for and there is a probability.
+    `cam` is the class activation map as in `Score`; `picture` holds
     the gray pixels that it belongs to, (h, w), if they were asked for.
     """
 
@@ -96,6 +107,7 @@ class Prediction:
     gate_score: float | None = None
     cam: FloatArray | None = field(default=None, repr=False, compare=False)
     picture: UInt8Array | None = field(default=None, repr=False, compare=False)
+    zone: Zone | None = None
 
 
 @dataclass(frozen=True, slots=True)

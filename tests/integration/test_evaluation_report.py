@@ -16,6 +16,7 @@ from hilum.data.splits import build_splits, hash_splits
 from hilum.errors import ImageReadError
 from hilum.evaluation.background import Background, Origin
 from hilum.evaluation.evaluate import evaluate
+from hilum.evaluation.ledger import hash_pictures
 from hilum.preprocess import PreprocessSpec, resize
 from hilum.report.render import Section
 from hilum.types import Score, Stage
@@ -183,6 +184,8 @@ def test_unreadable_picture_stands_in_its_place(evaluated):
 def test_provenance_names_the_very_data(evaluated, page):
     result, manifest, splits = evaluated
     hashes = {"manifest": hash_manifest(manifest), "splits": hash_splits(splits)}
+    test = splits[splits["split"] == "test"]
+    hashes["test"] = hash_pictures(test["sha256"])
     assert result.metrics["hashes"] == hashes
     for digest in hashes.values():
         assert digest in read_text(page)

@@ -118,7 +118,12 @@ def test_the_bundle_says_what_it_is(fp32, run):
     assert spec.preprocess == SPEC
     trained = RunScorer.open(run).run
     assert trained.config.train.balance == "weights"
-    assert spec.training_prior == 0.5  # classes that count alike
+    share = (trained.splits.loc[trained.splits["split"] == Split.VAL, "label"] == "PNEUMONIA").mean()
+    # Classes that count alike teach odds of one half, unless an intercept moved them to the share in val.
+    assert spec.training_prior == pytest.approx(share if spec.intercept else 0.5)
+    assert [(sets.alpha, sets.by_class) for sets in spec.conformal] == [
+        (0.05, True), (0.1, True), (0.05, False), (0.1, False),
+    ]  # fmt: skip
     assert spec.provenance.manifest_hash == trained.provenance["manifest_hash"]
     assert spec.provenance.weights.licence.startswith("none")
     assert spec.metrics["auroc"].value == pytest.approx(spec.parity.auroc_exported)

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from hilum.config import Config
+from hilum.data.cache import read_prepared
 from hilum.data.images import read_gray
 from hilum.errors import BundleError, ImageReadError
 from hilum.model.network import RadiographNet
@@ -41,6 +42,15 @@ def test_answers_come_in_order_with_errors_in_their_places(scorer, draw_picture,
         assert isinstance(answers[place], Score)
         assert answers[place].logit == pytest.approx(expected.logit.item(), abs=1e-4)
         np.testing.assert_allclose(answers[place].cam, expected.cam[0], atol=1e-4)
+
+
+def test_prepared_pictures_get_the_logits_that_files_get(scorer, draw_picture, tmp_path):
+    runner = scorer[0]
+    paths = [str(draw_picture(tmp_path / f"{i}.png")) for i in range(BATCH + 2)]
+    pictures = np.stack([read_prepared(path, runner.spec) for path in paths])
+    expected = [answer.logit for answer in runner.score(paths)]
+    np.testing.assert_allclose(runner.score_prepared(pictures), expected, rtol=1e-6)
+    assert runner.score_prepared(pictures[:0]).shape == (0,)
 
 
 def test_nothing_to_score_gives_nothing(scorer):

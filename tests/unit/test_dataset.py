@@ -17,6 +17,7 @@ def pictures():
 
 
 LABELS = np.array([0] * 5 + [1] * 15)
+TARGETS = LABELS[:, None].astype(np.float32)
 
 
 def test_an_epoch_is_a_permutation_that_seed_and_epoch_decide():
@@ -42,7 +43,7 @@ def test_balanced_draws_make_classes_equally_frequent():
 def test_batches_do_not_depend_on_workers(pictures, workers):
     def load(count):
         sampler = EpochSampler(LABELS, seed=0, balanced=False)
-        dataset = RadiographDataset(pictures, LABELS, config=AugmentConfig())
+        dataset = RadiographDataset(pictures, TARGETS, config=AugmentConfig())
         return list(build_loader(dataset, SPEC, batch_size=8, workers=count, sampler=sampler))
 
     expected = load(0)
@@ -54,7 +55,7 @@ def test_batches_do_not_depend_on_workers(pictures, workers):
 
 def test_without_augmentation_the_batch_is_what_preprocess_makes(pictures):
     rows = np.array([3, 7, 11])
-    dataset = RadiographDataset(pictures, LABELS[rows], rows=rows)
+    dataset = RadiographDataset(pictures, TARGETS[rows], rows=rows)
     batches = list(build_loader(dataset, SPEC, batch_size=8, workers=0))
     np.testing.assert_array_equal(batches[0][0], normalise(pictures[rows], SPEC))
-    assert batches[0][1].tolist() == [0.0, 1.0, 1.0]
+    assert batches[0][1].tolist() == [[0.0], [1.0], [1.0]]

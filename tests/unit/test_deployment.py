@@ -14,7 +14,7 @@ from hilum.evaluation.deployment import (
     measure_prior,
 )
 from hilum.evaluation.thresholds import fit_specific_threshold
-from hilum.inference.decision import calibrate, is_positive
+from hilum.inference.decision import is_positive
 
 pytestmark = pytest.mark.unit
 
@@ -53,7 +53,7 @@ def test_each_operating_point_keeps_its_promise(logits):
     assert points["sensitivity-95"].sensitivity >= 0.95
     assert points["sensitivity-99"].sensitivity >= 0.99
     assert points["specificity-95"].specificity >= 0.95
-    probabilities = calibrate(val.logits, temperature=deployment.temperature)
+    probabilities = deployment.calibration.apply(val.logits)
     for point in points.values():
         called = is_positive(probabilities, threshold=point.threshold)
         assert point.sensitivity == pytest.approx(called[val.labels].mean())
@@ -125,6 +125,7 @@ def test_a_logit_that_is_no_number_names_its_picture(logits):
 def test_the_prior_is_that_of_train():
     splits = pd.DataFrame({"split": ["train"] * 4 + ["val"] * 2, "label": ["PNEUMONIA"] * 3 + ["NORMAL"] * 3})
     assert measure_prior(splits) == 0.75
+    assert measure_prior(splits, balanced=True) == 0.5
 
 
 @given(

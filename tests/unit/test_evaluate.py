@@ -59,6 +59,7 @@ def test_writes_all_files_of_the_contract(evaluated):
                 "score_histogram",
                 "calibration",
                 "threshold_transfer",
+                "transfer",
                 "worst_mistakes",
                 "sure_and_right",
             )

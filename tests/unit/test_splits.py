@@ -76,6 +76,17 @@ def test_another_seed_gives_other_splits():
     assert len(hashes) == 5
 
 
+def test_folds_divide_train_between_them():
+    manifest = draw_manifest(2, patients=300)
+    chosen = [build_splits(manifest, val_fraction=0.2, seed=4, fold=fold) for fold in range(5)]
+    validating = pd.concat([splits[splits["split"] == "val"] for splits in chosen])
+    first = chosen[0]
+    assert sorted(validating["path"]) == sorted(first.loc[first["split"] != "test", "path"])
+    pd.testing.assert_frame_equal(first, build_splits(manifest, val_fraction=0.2, seed=4))
+    with pytest.raises(DataError, match="no fold 5: train divides into 5"):
+        build_splits(manifest, val_fraction=0.2, seed=4, fold=5)
+
+
 def test_validation_has_its_share_of_every_stratum():
     manifest = draw_manifest(1, patients=600)
     splits = build_splits(manifest, val_fraction=0.2, seed=0)

@@ -29,7 +29,7 @@ class Entry:
     """One contestant before it is opened; it can be sent to another process.
 
     `key` names it in the results, `name` for people. `model` is a run folder (None: weights drawn by chance), an ONNX
-    file, or a bundle folder. All contestants get the same number of `threads` and decide by the same temperature and
+    file, or a bundle folder. All contestants get the same number of `threads` and decide by the same calibration and
     threshold.
     """
 
@@ -41,10 +41,11 @@ class Entry:
     threads: int
     temperature: float
     threshold: float
+    intercept: float = 0.0
 
     def decide(self, logits: Any) -> None:
         """Turn logits (n,) into probabilities and verdicts, as whoever asks for a verdict must."""
-        for probability in calibrate(logits, temperature=self.temperature):
+        for probability in calibrate(logits, temperature=self.temperature, intercept=self.intercept):
             decide(float(probability), threshold=self.threshold)
 
 

@@ -98,6 +98,6 @@ class EagerContestant:
 
     def _score_batch(self, batch: Tensor) -> list[float]:
         with torch.inference_mode():
-            logits = self._network(batch.contiguous(memory_format=self._layout)).numpy()
+            logits = self._network(batch.contiguous(memory_format=self._layout))[:, 0].numpy()
         self._entry.decide(logits)
         return [float(logit) for logit in logits]

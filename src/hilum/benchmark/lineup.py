@@ -76,6 +76,7 @@ def build_entries(
             threads=threads,
             temperature=spec.temperature,
             threshold=spec.operating_point.threshold,
+            intercept=spec.intercept,
         )
 
     entries, notes = [], []

@@ -91,9 +91,9 @@ def _agree(result: Measurement, other: Measurement) -> float:
 
 def _judge(result: Measurement) -> BoolArray:
     entry = result.entry
-    return is_positive(
-        calibrate(np.asarray(result.logits, dtype=np.float64), temperature=entry.temperature), threshold=entry.threshold
-    )
+    logits = np.asarray(result.logits, dtype=np.float64)
+    probabilities = calibrate(logits, temperature=entry.temperature, intercept=entry.intercept)
+    return is_positive(probabilities, threshold=entry.threshold)
 
 
 def measure_files(paths: Sequence[Path]) -> dict[str, Any]:

@@ -10,7 +10,22 @@ from collections.abc import Callable
 import typer
 
 from hilum import __version__, progress
-from hilum.cli import bench, data, evaluate, explore, export, options, pipeline, predict, train
+from hilum.cli import (
+    bench,
+    data,
+    evaluate,
+    explore,
+    export,
+    ledger,
+    options,
+    pipeline,
+    predict,
+    recalibrate,
+    results,
+    robust,
+    train,
+    tune,
+)
 from hilum.errors import HilumError, InterruptionError
 
 app = typer.Typer(
@@ -43,8 +58,13 @@ for _verb in (
     data.scan,
     explore.explore,
     train.train,
+    tune.tune,
     evaluate.evaluate,
+    robust.robust,
+    ledger.ledger,
+    results.results,
     export.export,
+    recalibrate.recalibrate,
     predict.predict,
     bench.bench,
     pipeline.run,

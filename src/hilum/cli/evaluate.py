@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from hilum.bundle import Bundle
     from hilum.config import EvaluateConfig
     from hilum.evaluation.evaluate import EvaluationResult
+    from hilum.evaluation.ledger import ModelIdentity
     from hilum.inference.scoring import BundleScorer
+    from hilum.model.run import Run
     from hilum.model.scoring import RunScorer
     from hilum.report.render import Section
 
@@ -53,6 +56,15 @@ def evaluate(
             "val: the run's own validation pictures, whose figures flatter.",
         ),
     ] = Part.TEST,
+    shortcuts: Annotated[
+        bool,
+        typer.Option(
+            "--shortcuts",
+            help="Check whether MODEL looks at the lungs: pictures without lungs, lungs alone, heat maps against lung "
+            "masks, markers taken out. Up to 2,500 further forward passes.",
+        ),
+    ] = False,
+    ledger: options.Ledger = None,
     config: options.ConfigFile = None,
     settings: options.Overrides = None,
     seed: options.Seed = None,
@@ -60,13 +72,14 @@ def evaluate(
 ) -> None:
     """Score MODEL on a split of DATA.
 
-    A run's threshold and temperature are fitted on its own validation pictures first; a bundle carries its own.
+    A run's thresholds and calibration are fitted on its own validation pictures first; a bundle carries its own.
     """
     from hilum.bundle import PACKAGED, is_bundle
     from hilum.data.manifest import load_data
 
     given = options.resolve_config(config, settings, weights=None, seed=seed)
     command = shlex.join(["hilum", "evaluate", str(model), str(data), "--out", str(out), "--split", split])
+    command += " --shortcuts" * shortcuts
     if str(model) == PACKAGED or is_bundle(model):
         from hilum.inference.scoring import BundleScorer
 
@@ -74,7 +87,8 @@ def evaluate(
         bundled = BundleScorer.open(model)
         result = evaluate_bundle(
             bundled, load_data(data), out,
-            split=split, settings=given.evaluate, seed=given.seed, data=str(data), command=command,
+            split=split, settings=given.evaluate, seed=given.seed, data=str(data), command=command, ledger=ledger,
+            shortcuts=shortcuts,
         )  # fmt: skip
     else:
         require_training()
@@ -85,7 +99,8 @@ def evaluate(
         chosen = given.evaluate if config is not None or settings else scorer.run.config.evaluate
         result = evaluate_run(
             scorer, load_data(data), out,
-            split=split, settings=chosen, seed=given.seed, data=str(data), command=command,
+            split=split, settings=chosen, seed=given.seed, data=str(data), command=command, ledger=ledger,
+            shortcuts=shortcuts,
         )  # fmt: skip
     print_evaluation(result)
     if result.failed:
@@ -102,22 +117,27 @@ def evaluate_run(
     seed: int,
     data: str,
     command: str,
+    ledger: Path | None = None,
+    shortcuts: bool = False,
     metadata_auroc: float | None = None,
     sections: Sequence[Section] = (),
 ) -> EvaluationResult:
-    """Evaluate a run on a split of a scanned data set and write the report into `out`."""
+    """Evaluate a run on a split of a scanned data set, write the report into `out` and a look at test into a ledger."""
     from hilum.data.phantom import is_phantom
     from hilum.evaluation.background import Background, Origin
+    from hilum.evaluation.deployment import measure_prior
     from hilum.evaluation.evaluate import evaluate as evaluate_scorer
+    from hilum.evaluation.ledger import choose_ledger
     from hilum.model.architecture import list_stages
     from hilum.model.run import CURVES
 
     splits, manifest = join_splits(scorer.run.splits, manifest, split)
     curves = scorer.run.folder / CURVES
+    phantom = is_phantom(Path(manifest["path"].iloc[0]))
     background = Background(
         data=data,
         command=command,
-        origin=Origin.PHANTOM if is_phantom(Path(manifest["path"].iloc[0])) else None,
+        origin=Origin.PHANTOM if phantom else None,
         stages=list_stages(scorer.network, size=scorer.spec.size),
         learning_curves=curves if curves.is_file() else None,
         training=scorer.describe_training(),
@@ -132,7 +152,11 @@ def evaluate_run(
         seed=seed,
         split=Split.VAL if split is Part.VAL else Split.TEST,
         manifest=manifest,
+        trained_prior=measure_prior(scorer.run.splits, balanced=scorer.run.config.train.balance != "none"),
         background=background,
+        identity=identify_run(scorer.run),
+        ledger=choose_ledger(out, given=ledger, phantom=phantom),
+        shortcuts=shortcuts,
     )
 
 
@@ -154,8 +178,10 @@ def evaluate_bundle(
     seed: int,
     data: str,
     command: str,
+    ledger: Path | None = None,
+    shortcuts: bool = False,
 ) -> EvaluationResult:
-    """Evaluate a bundle at its own operating point and write the report into `out`.
+    """Evaluate a bundle at its own operating point, write the report into `out` and a look at test into a ledger.
 
     Raises:
         LeakageError: every picture is to be scored of the very data that the bundle was made of.
@@ -164,11 +190,14 @@ def evaluate_bundle(
     from hilum.data.phantom import is_phantom
     from hilum.data.splits import COLUMNS
     from hilum.evaluation.background import Background, Origin
+    from hilum.evaluation.conformal import ConformalRule
     from hilum.evaluation.evaluate import evaluate as evaluate_scorer
+    from hilum.evaluation.ledger import choose_ledger
     from hilum.evaluation.thresholds import OperatingPoint
     from hilum.types import Status
 
     spec = scorer.bundle.spec
+    phantom = is_phantom(Path(manifest["path"].iloc[0]))
     if split is Part.ALL:
         if hash_manifest(manifest) == spec.provenance.manifest_hash:
             raise LeakageError(
@@ -177,7 +206,12 @@ def evaluate_bundle(
         manifest = manifest.assign(split=str(Split.TEST))
     tested = manifest[(manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK)]
     point = OperatingPoint(
-        spec.operating_point.threshold, spec.temperature, "stored", f"{scorer.name}, {spec.default_operating_point}"
+        spec.operating_point.threshold,
+        spec.temperature,
+        "stored",
+        f"{scorer.name}, {spec.default_operating_point}",
+        intercept=spec.intercept,
+        prior=spec.training_prior,
     )
     return evaluate_scorer(
         scorer,
@@ -188,10 +222,37 @@ def evaluate_bundle(
         split=Split.TEST,
         manifest=manifest,
         operating_point=point,
+        points=spec.operating_points,
+        conformal=[ConformalRule.read(stored) for stored in spec.conformal],
         full_scale=spec.heatmap_full_scale,
-        background=Background(
-            data=data, command=command, origin=Origin.PHANTOM if is_phantom(Path(manifest["path"].iloc[0])) else None
-        ),
+        background=Background(data=data, command=command, origin=Origin.PHANTOM if phantom else None),
+        identity=identify_bundle(scorer.bundle),
+        ledger=choose_ledger(out, given=ledger, phantom=phantom),
+        shortcuts=shortcuts,
+    )
+
+
+def identify_run(run: Run) -> ModelIdentity:
+    """Return which model a run holds; it is scored in float32."""
+    from hilum.evaluation.ledger import ModelIdentity
+    from hilum.files import sha256_file
+    from hilum.model.run import find_git_commit
+
+    digest = sha256_file(run.weights)
+    return ModelIdentity("run", "fp32", digest, digest, seed=run.config.seed, git_commit=find_git_commit())
+
+
+def identify_bundle(bundle: Bundle) -> ModelIdentity:
+    """Return which model a bundle holds, and which one it was exported from."""
+    from hilum.bundle import NETWORK_ONNX, NETWORK_WEIGHTS
+    from hilum.evaluation.ledger import ModelIdentity
+    from hilum.model.run import find_git_commit
+
+    spec = bundle.spec
+    digest = spec.files.get(NETWORK_WEIGHTS) or spec.files[NETWORK_ONNX]
+    provenance = spec.provenance
+    return ModelIdentity(
+        "bundle", spec.precision, digest, provenance.model_hash, seed=provenance.seed, git_commit=find_git_commit()
     )
 
 
@@ -260,6 +321,9 @@ def print_evaluation(result: EvaluationResult) -> None:
     Console().print(table)
     cells = metrics["confusion_matrix"]
     typer.echo(f"Confusion matrix: TN {cells['tn']}, FP {cells['fp']}, FN {cells['fn']}, TP {cells['tp']}")
+    if "look" in metrics:
+        total, own = metrics["look"]["total"], metrics["look"]["by_model"]
+        typer.echo(f"This is look number {total:,} at this test set (by this model: {own:,}).")
     if result.failed:
         typer.echo(f"Pictures without a score: {result.failed:,}; predictions.csv says why")
     typer.echo(f"Report: {result.report}")

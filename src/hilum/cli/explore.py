@@ -45,8 +45,8 @@ def explore(
     write_manifest(manifest, out / "manifest.csv")
     leak: LeakageError | None = None
     try:
-        splits = build_splits(manifest, val_fraction=share, seed=settings.seed)
-        write_splits(splits, out / "splits.csv", seed=settings.seed, val_fraction=share)
+        splits = build_splits(manifest, val_fraction=share, seed=settings.split_seed, fold=settings.data.val_fold)
+        write_splits(splits, out / "splits.csv", seed=settings.split_seed, val_fraction=share)
     except LeakageError as error:
         # The page is where a leak is best looked at, so it is made with the splits as the data give them.
         leak = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,15 @@ Seed = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="YAML file; its keys win over the defaults.")
 ]
+Ledger = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        metavar="FILE",
+        help="CSV to which each look at a test set is appended; none given: the environment variable HILUM_LEDGER, "
+        "else test_ledger.csv in the folder above --out. Phantoms are never recorded in HILUM_LEDGER.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,9 +79,35 @@ Weights = Annotated[
 ]
 
 
-def resolve_config(file: Path | None, overrides: list[str] | None, *, weights: str | None, seed: int | None) -> Config:
+class Task(StrEnum):
+    """What the network learns."""
+
+    PNEUMONIA = "pneumonia"
+    PATHOGEN = "pathogen"
+
+
+TaskOption = Annotated[
+    Task | None,
+    typer.Option(
+        "--task",
+        help="pathogen: learn besides whether a pneumonia is bacterial or viral, as the file names say.",
+        show_default="pneumonia",
+    ),
+]
+
+
+def resolve_config(
+    file: Path | None,
+    overrides: list[str] | None,
+    *,
+    weights: str | None,
+    seed: int | None,
+    task: Task | None = None,
+) -> Config:
     """Build the configuration from what the command line gives."""
     chosen = list(overrides or [])
+    if task is not None:
+        chosen.append(f"task={task}")
     config = load_config(file, overrides=chosen)
     if weights is not None:
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})

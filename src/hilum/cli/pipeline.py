@@ -36,9 +36,20 @@ DEMO_SETTINGS = (
     "train.layer_decay=1.0",
     "train.balance=none",
     "train.ema_decay=0.98",
+    # Twenty-four short epochs of small pictures from chance are too few to learn what the full augmentation asks for.
     "augment.crop_scale_min=0.8",
+    "augment.aspect_jitter=0.2",
+    "augment.rotate_degrees=10",
+    "augment.zoom_out=0",
+    "augment.brightness=0.25",
+    "augment.contrast=0.3",
+    "augment.gamma=0.4",
+    "augment.display=0.3",
+    "augment.noise=0.03",
     "augment.blur=0",
     "augment.erase_probability=0",
+    "augment.marks=0",
+    "augment.acquisition_probability=0",
 )
 DEMO_PATIENTS = 400
 
@@ -49,14 +60,23 @@ def run(
     config: options.ConfigFile = None,
     settings: options.Overrides = None,
     weights: options.Weights = None,
+    task: options.TaskOption = None,
+    ledger: options.Ledger = None,
+    shortcuts: Annotated[
+        bool,
+        typer.Option(help="Check whether the network looks at the lungs; some minutes on two cores at 224 px."),
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted 'hilum run' left off.")] = False,
     seed: options.Seed = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Check and explore DATA, fine-tune ResNet-50 on it, evaluate it, and write DIR/report.html."""
     require_training()
-    resolved = options.resolve_config(config, settings, weights=weights, seed=seed)
-    run_pipeline(data, out, resolved, resume=resume, command=shlex.join(["hilum", *sys.argv[1:]]))
+    resolved = options.resolve_config(config, settings, weights=weights, seed=seed, task=task)
+    run_pipeline(
+        data, out, resolved,
+        resume=resume, command=shlex.join(["hilum", *sys.argv[1:]]), ledger=ledger, shortcuts=shortcuts,
+    )  # fmt: skip
 
 
 def demo(
@@ -73,7 +93,16 @@ def demo(
     run_pipeline(data, out, resolved, resume=False, command=shlex.join(["hilum", *sys.argv[1:]]))
 
 
-def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command: str) -> None:
+def run_pipeline(
+    data: Path,
+    out: Path,
+    config: Config,
+    *,
+    resume: bool,
+    command: str,
+    ledger: Path | None = None,
+    shortcuts: bool = True,
+) -> None:
     """Scan, explore, train, evaluate, export; each stage reads what the one before wrote.
 
     Raises:
@@ -126,6 +155,8 @@ def run_pipeline(data: Path, out: Path, config: Config, *, resume: bool, command
             seed=config.seed,
             data=str(data),
             command=command,
+            ledger=ledger,
+            shortcuts=shortcuts,
             metadata_auroc=_find_metadata_auroc(numbers),
             sections=[_summarise_exploration(numbers, folders["eda"])],
         )

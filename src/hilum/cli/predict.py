@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from hilum.errors import ConfigError, DataError, InterruptionError
 from hilum.types import Label
 
 if TYPE_CHECKING:
+    from hilum.inference.grey_zone import GreyZone
     from hilum.inference.inputs import Item
     from hilum.inference.predictor import Predictor
     from hilum.inference.writers import TableWriter
@@ -81,6 +83,14 @@ def predict(
             "either way.",
         ),
     ] = True,
+    grey_zone: Annotated[
+        bool,
+        typer.Option(
+            "--grey-zone",
+            help="Add a column zone: ruled_out, undetermined or ruled_in, by the bundle's operating points "
+            "sensitivity-99 and specificity-95.",
+        ),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what FILE or FILE.partial holds already.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -92,9 +102,10 @@ def predict(
         raise ConfigError("--resume goes on with a file; name it with --out.")
     _check_heatmaps(heatmaps, inputs)
     from hilum.bundle import read_bundle, resolve_bundle
+    from hilum.inference.grey_zone import GreyZone
     from hilum.inference.inputs import Inputs
     from hilum.inference.predictor import Predictor
-    from hilum.inference.rows import choose_format
+    from hilum.inference.rows import COLUMNS, ZONE_COLUMNS, choose_format
     from hilum.inference.rule import DecisionRule
     from hilum.inference.writers import TableWriter
 
@@ -102,6 +113,8 @@ def predict(
         choose_format(out)
     bundle = read_bundle(resolve_bundle(model))
     rule = DecisionRule.choose(bundle, operating_point=operating_point, threshold=threshold, prevalence=prevalence)
+    zone = GreyZone.choose(bundle, prevalence=prevalence) if grey_zone else None
+    columns = COLUMNS if zone is None else ZONE_COLUMNS
     listed = Inputs(inputs, skip=heatmaps)
     items, single = _begin(iter(listed))
     open_predictor = partial(
@@ -113,13 +126,13 @@ def predict(
         keep_pictures=heatmaps is not None,
     )
     if out is None:
-        outcomes = _print_predictions(_score(open_predictor(), items, heatmaps))
+        outcomes = _print_predictions(_place(_score(open_predictor(), items, heatmaps), zone), columns)
     else:
-        with TableWriter(out, resume=resume) as writer:
+        with TableWriter(out, resume=resume, columns=columns) as writer:
             writer.check_threshold(rule.threshold)
             total = _count(inputs, heatmaps, writer.earlier.paths)
             scored = _score(open_predictor(), _skip_earlier(items, writer.earlier.paths), heatmaps)
-            outcomes = _write_predictions(scored, writer, total=total)
+            outcomes = _write_predictions(_place(scored, zone), writer, total=total)
     if listed.skipped:
         logger.info("Skipped %d files that are no pictures.", listed.skipped)
     _print_summary(outcomes, out)
@@ -181,14 +194,24 @@ def _score(predictor: Predictor, items: Iterable[Item], heatmaps: Path | None) -
     return write_heatmaps(predictions, heatmaps, full_scale=scale, threads=count_cpus())
 
 
-def _print_predictions(predictions: Iterator[Prediction]) -> Counter[str]:
+def _place(predictions: Iterator[Prediction], zone: GreyZone | None) -> Iterator[Prediction]:
+    """Say of each prediction with a probability where in the grey zone, or beside it, that lies."""
+    if zone is None:
+        return predictions
+    return (
+        prediction if prediction.probability is None else replace(prediction, zone=zone.place(prediction.probability))
+        for prediction in predictions
+    )
+
+
+def _print_predictions(predictions: Iterator[Prediction], columns: Sequence[str]) -> Counter[str]:
     from hilum.inference.writers import StreamWriter, name_outcome
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding than UTF-8
     outcomes: Counter[str] = Counter()
     try:
-        writer = StreamWriter(sys.stdout, readable=sys.stdout.isatty())
+        writer = StreamWriter(sys.stdout, readable=sys.stdout.isatty(), columns=columns)
         # On a terminal the rows themselves are the progress.
         for prediction in predictions if sys.stdout.isatty() else _track(predictions, total=None):
             writer.write(prediction)

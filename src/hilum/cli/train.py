@@ -23,6 +23,7 @@ def train(
     config: options.ConfigFile = None,
     settings: options.Overrides = None,
     weights: options.Weights = None,
+    task: options.TaskOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run in RUN to its schedule.")
     ] = False,
@@ -31,8 +32,8 @@ def train(
 ) -> None:
     """Fine-tune ResNet-50 on split train and choose the best epoch on val; test is not read."""
     require_training()
-    given = config is not None or settings or weights is not None or seed is not None
-    resolved = options.resolve_config(config, settings, weights=weights, seed=seed)
+    given = config is not None or settings or any(value is not None for value in (weights, seed, task))
+    resolved = options.resolve_config(config, settings, weights=weights, seed=seed, task=task)
     if resume:
         from hilum.model import training
 
@@ -64,7 +65,10 @@ def load_splits(data: Path, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]
     from hilum.data.splits import build_splits
 
     manifest = load_data(data)
-    return manifest, build_splits(manifest, val_fraction=config.data.val_fraction, seed=config.seed)
+    splits = build_splits(
+        manifest, val_fraction=config.data.val_fraction, seed=config.split_seed, fold=config.data.val_fold
+    )
+    return manifest, splits
 
 
 def start_training(manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Config) -> TrainingResult:

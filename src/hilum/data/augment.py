@@ -1,7 +1,8 @@
 """Random changes of training pictures: pose, field of view, exposure and noise vary between films, findings do not.
 
-Built from torchvision.transforms.v2 for uint8 (1, s, s) pictures, uint8 again at the end, so that one function
-(preprocess.normalise) turns every picture, changed or not, into network input.
+Geometry and erasing are torchvision.transforms.v2; what machines and displays do to gray values is `data.acquisition`
+with strengths drawn here. Pictures are uint8 (1, s, s) before and after, so that one function (preprocess.normalise)
+turns every picture, changed or not, into network input.
 """
 
 from __future__ import annotations
@@ -9,59 +10,148 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
 
 from hilum.config import AugmentConfig
+from hilum.data import acquisition
+from hilum.types import BoolArray, DoubleArray, UInt8Array
 
 
-class RandomGamma(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Apply x ** g with g drawn evenly in its logarithm from 1/(1+strength) to 1+strength: another display curve."""
+class RandomAcquisition(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+    """Changes gray values as another exposure, display, resolution or copy would.
 
-    def __init__(self, strength: float) -> None:
+    Drawn in this order: display curve (gamma, contrast, S-curve, window, equalisation: always, in one look-up table),
+    local contrast, shading, blur, noise, resolution, JPEG, marks, collimation (each with its probability; noise always,
+    mostly little).
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
         super().__init__()
-        self.limit = math.log1p(strength)
+        self.config = config
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the exponent for one call."""
-        return {"gamma": math.exp(float(torch.empty(1).uniform_(-self.limit, self.limit)))}
+        """Take numpy's randomness from torch's global generator."""
+        return {"seed": int(torch.randint(2**62, (1,)))}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Apply the exponent to values in [0, 1]."""
-        return F.adjust_gamma(inpt, gamma=params["gamma"])
+        """Change one picture (1, s, s) uint8."""
+        rng = np.random.default_rng(params["seed"])
+        changed = change_acquisition(inpt[0].numpy(), self.config, rng=rng)
+        return torch.from_numpy(np.array(changed))[None]  # a copy: Pillow's arrays may not be written to
 
 
-class RandomNoise(v2.Transform):  # type: ignore[misc]
-    """Add Gaussian noise whose standard deviation is drawn from 0 to `largest` (full range is 1)."""
+def change_acquisition(picture: UInt8Array, config: AugmentConfig, *, rng: np.random.Generator) -> UInt8Array:
+    """Return (s, s) uint8 as another acquisition of the same chest, as `RandomAcquisition` says."""
+    picture = acquisition.apply_curve(picture, draw_display_curve(picture, config, rng=rng))
 
-    def __init__(self, largest: float) -> None:
-        super().__init__()
-        self.largest = largest
+    def is_drawn() -> bool:
+        return rng.random() < config.acquisition_probability
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the standard deviation for one call."""
-        return {"sigma": float(torch.empty(1).uniform_(0, self.largest))}
+    if config.local_contrast and is_drawn():
+        picture = acquisition.raise_local_contrast(
+            picture, sigma=rng.uniform(0.02, 0.1), amount=rng.uniform(0, config.local_contrast)
+        )
+    if config.shading and is_drawn():
+        picture = acquisition.shade(picture, strength=rng.uniform(0, config.shading), degrees=rng.uniform(0, 360))
+    if config.blur and rng.random() < config.blur_probability:
+        largest = max(config.blur * picture.shape[0] / 224, 0.11)
+        picture = acquisition.blur(picture, sigma=rng.uniform(0.1, largest))
+    if config.noise:
+        picture = acquisition.add_noise(
+            picture, sigma=config.noise * rng.random() ** 2, grain=rng.uniform(0, 1), rng=rng
+        )
+    if config.resolution_min < 1 and is_drawn():
+        picture = acquisition.lower_resolution(picture, factor=rng.uniform(config.resolution_min, 1))
+    if config.jpeg_quality_min < 95 and is_drawn():
+        picture = acquisition.compress(picture, quality=int(rng.integers(config.jpeg_quality_min, 96)))
+    if config.marks and rng.random() < config.marks:
+        picture = draw_marks(picture, rng=rng)
+    if config.collimation and is_drawn():
+        widths = rng.uniform(0, config.collimation, 4) * (rng.random(4) < 0.6)
+        top, bottom, left, right = (float(width) for width in widths)
+        picture = acquisition.collimate(picture, top=top, bottom=bottom, left=left, right=right)
+    return picture
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Add the noise and clip to [0, 1]."""
-        return (inpt + params["sigma"] * torch.randn_like(inpt)).clamp_(0, 1)
+
+def draw_display_curve(picture: UInt8Array, config: AugmentConfig, *, rng: np.random.Generator) -> DoubleArray:
+    """Draw one curve (256,) that joins contrast and brightness, gamma, and with `display` what viewers do besides."""
+    curve = acquisition.gamma_curve(math.exp(rng.uniform(-1, 1) * math.log1p(config.gamma)))
+    factor, shift = 1 + config.contrast * rng.uniform(-1, 1), config.brightness * rng.uniform(-1, 1)
+    centre = float(picture.mean()) / 255
+    curve = (curve - centre) * factor + centre * (1 + shift)
+    if config.display:
+        choice = rng.random()
+        if choice < 0.3:
+            inner = acquisition.sigmoid_curve(6 * config.display * rng.uniform(-1, 1))
+        elif choice < 0.55:
+            cut = rng.uniform(0, 0.12 * config.display, 2)
+            inner = acquisition.window_curve(picture, low=cut[0], high=1 - cut[1])
+        elif choice < 0.75:
+            amount = config.display * rng.uniform(0, 1)
+            inner = (1 - amount) * acquisition.gamma_curve(1) + amount * acquisition.equalising_curve(picture)
+        else:
+            inner = acquisition.gamma_curve(1)
+        # One after the other: the viewer's curve is applied to what the exposure gave.
+        curve = np.interp(np.clip(curve, 0, 1), np.linspace(0, 1, 256), inner)
+    return curve
+
+
+def draw_marks(picture: UInt8Array, *, rng: np.random.Generator) -> UInt8Array:
+    """Write a letter or two lines, or cover a rectangle, in the outer fifth of the picture, where markers lie."""
+    for _ in range(int(rng.integers(1, 3))):
+        along, across = rng.uniform(0.03, 0.97), rng.uniform(0.02, 0.18)
+        if rng.random() < 0.5:
+            across = 1 - across
+        row, column = (along, across) if rng.random() < 0.6 else (across, along)
+        if rng.random() < 0.6:
+            text = str(rng.choice(["R", "L", "D", "PORTABLE", "AP", "SUPINE", "ERECT", "A.P.", "PA", "1", "12:30"]))
+            size = rng.uniform(0.04, 0.11) if len(text) < 3 else rng.uniform(0.03, 0.06)
+            value = int(rng.integers(150, 256))
+            picture = acquisition.draw_text(picture, text, row=row, column=column, size=size, value=value)
+        else:
+            value = int(rng.choice([0, 0, 255, int(picture.mean())]))
+            height, width = rng.uniform(0.03, 0.15, 2)
+            picture = acquisition.cover(picture, row=row, column=column, height=height, width=width, value=value)
+    return picture
+
+
+def cover_background(picture: UInt8Array, lungs: BoolArray, *, rng: np.random.Generator) -> UInt8Array:
+    """Hide what lies outside the lungs (s, s) behind one gray, noise or a blur of itself; the edge is soft.
+
+    What a network then says it must have seen in the lungs: no marker, collar or belly helps.
+    """
+    values = picture.astype(np.float32)
+    kind = rng.integers(3)
+    if kind == 0:
+        cover = np.full_like(values, rng.uniform(0, 255))
+    elif kind == 1:
+        cover = np.clip(rng.normal(rng.uniform(40, 200), 30, picture.shape), 0, 255).astype(np.float32)
+    else:
+        cover = ndimage.gaussian_filter(values, 0.08 * picture.shape[0])
+    grown = ndimage.binary_dilation(lungs, iterations=int(rng.integers(1, max(2, picture.shape[0] // 20))))
+    shown = ndimage.gaussian_filter(grown.astype(np.float32), 0.01 * picture.shape[0])
+    return np.asarray(shown * values + (1 - shown) * cover, dtype=np.uint8)
 
 
 def build_augmentation(config: AugmentConfig, *, size: int) -> v2.Transform:
     """Build the chain for (1, size, size) uint8 pictures; returns the same type and shape.
 
-    Randomness comes from torch's global generator, so a caller who seeds it gets the same picture again.
+    Randomness comes from torch's global generator, so a caller who seeds it gets the same picture again. Backgrounds
+    are not covered here but by `cover_background`, which needs to know the lungs.
     """
     if not config.enabled:
         return v2.Identity()
-    steps: list[v2.Transform] = [v2.ToDtype(torch.float32, scale=True)]
-    if config.rotate_degrees or config.translate or config.shear_degrees:
+    steps: list[v2.Transform] = []
+    if config.rotate_degrees or config.translate or config.shear_degrees or config.zoom_out:
         steps.append(
             v2.RandomAffine(
                 degrees=config.rotate_degrees,
                 translate=(config.translate, config.translate),
+                scale=(1 / (1 + config.zoom_out), 1.0) if config.zoom_out else None,
                 shear=config.shear_degrees or None,
                 interpolation=v2.InterpolationMode.BILINEAR,
             )
@@ -72,21 +162,9 @@ def build_augmentation(config: AugmentConfig, *, size: int) -> v2.Transform:
         steps.append(v2.RandomResizedCrop(size, scale=(smallest, 1.0), ratio=(1 / widest, widest), antialias=True))
     if config.flip_probability:
         steps.append(v2.RandomHorizontalFlip(config.flip_probability))
-    if config.brightness or config.contrast:
-        steps.append(v2.ColorJitter(brightness=config.brightness, contrast=config.contrast))
-    if config.gamma:
-        steps.append(RandomGamma(config.gamma))
-    if config.blur and config.blur_probability:
-        largest = config.blur * size / 224
-        kernel = 2 * math.ceil(2 * largest) + 1
-        steps.append(
-            v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, max(largest, 0.11)))], config.blur_probability)
-        )
-    if config.noise:
-        steps.append(RandomNoise(config.noise))
+    steps.append(RandomAcquisition(config))
     if config.erase_probability and config.erase_scale:
         steps.append(v2.RandomErasing(config.erase_probability, scale=(0.01, max(config.erase_scale, 0.011))))
-    steps.append(v2.ToDtype(torch.uint8, scale=True))
     return v2.Compose(steps)
 
 

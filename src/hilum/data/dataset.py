@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hilum.config import AugmentConfig
-from hilum.data.augment import augment, build_augmentation
+from hilum.data.augment import augment, build_augmentation, cover_background
 from hilum.preprocess import PreprocessSpec, normalise
-from hilum.types import IntArray, UInt8Array
+from hilum.types import BoolArray, FloatArray, IntArray, UInt8Array
 
 
 class Draw(NamedTuple):
@@ -55,44 +55,57 @@ class EpochSampler(Sampler[Draw]):
         return iter([Draw(int(place), int(seed)) for place, seed in zip(order, seeds, strict=True)])
 
 
-class RadiographDataset(Dataset[tuple[Tensor, int]]):
-    """Prepared pictures (n, size, size) uint8 and labels (n,), addressed by Draw (augmented) or int (as they are)."""
+class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
+    """Prepared pictures (n, size, size) uint8 and targets, addressed by Draw (augmented) or int (as they are).
+
+    `targets` (n, outputs) are what `hilum.data.targets.build_targets` gives. `rows` are the places of the pictures in
+    `pictures`; none given: all of them. With `lungs` (n, size, size) an augmented picture loses its background as often
+    as `config.background` says.
+    """
 
     def __init__(
         self,
         pictures: UInt8Array,
-        labels: IntArray,
+        targets: FloatArray,
         *,
         rows: IntArray | None = None,
         config: AugmentConfig | None = None,
+        lungs: BoolArray | None = None,
     ) -> None:
         self.pictures = pictures
-        self.rows = np.arange(len(labels)) if rows is None else rows
-        self.labels = labels
+        self.rows = np.arange(len(targets)) if rows is None else rows
+        self.targets = targets
+        self.lungs = lungs
+        self.background = config.background if config is not None and config.enabled else 0.0
         self.chain = build_augmentation(config, size=pictures.shape[1]) if config is not None else None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
-    def __getitem__(self, draw: Draw | int) -> tuple[Tensor, int]:
+    def __getitem__(self, draw: Draw | int) -> tuple[Tensor, FloatArray]:
         place, seed = draw if isinstance(draw, tuple) else (draw, -1)
-        picture = torch.from_numpy(np.array(self.pictures[self.rows[place]]))[None]
+        gray = np.array(self.pictures[self.rows[place]])
+        if self.lungs is not None and seed >= 0:
+            rng = np.random.default_rng([seed, 1])
+            if rng.random() < self.background:
+                gray = cover_background(gray, self.lungs[place], rng=rng)
+        picture = torch.from_numpy(gray)[None]
         if self.chain is not None and seed >= 0:
             picture = augment(picture, self.chain, seed=seed)
-        return picture, int(self.labels[place])
+        return picture, self.targets[place]
 
 
 class Collate:
-    """Stacks pictures into network input (n, 3, size, size) float32 and labels (n,) float32."""
+    """Stacks pictures into network input (n, 3, size, size) float32 and targets (n, outputs) float32."""
 
     def __init__(self, spec: PreprocessSpec) -> None:
         self.spec = spec
 
-    def __call__(self, items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    def __call__(self, items: Sequence[tuple[Tensor, FloatArray]]) -> tuple[Tensor, Tensor]:
         """Stack the items of one batch."""
         pictures = torch.cat([picture for picture, _ in items]).numpy()
-        labels = torch.tensor([label for _, label in items], dtype=torch.float32)
-        return torch.from_numpy(normalise(pictures, self.spec)), labels
+        targets = np.stack([target for _, target in items]).astype(np.float32)
+        return torch.from_numpy(normalise(pictures, self.spec)), torch.from_numpy(targets)
 
 
 def build_loader(

@@ -29,14 +29,16 @@ _HASHED = ("sha256", "label", "pathogen", "patient", "split")
 _SHOWN = 10
 
 
-def build_splits(manifest: pd.DataFrame, *, val_fraction: float, seed: int) -> pd.DataFrame:
+def build_splits(manifest: pd.DataFrame, *, val_fraction: float, seed: int, fold: int = 0) -> pd.DataFrame:
     """Give every readable picture one split; rows stay in the order of the manifest.
 
     Args:
         manifest: as `hilum.data.manifest.scan` makes it. Rows whose status is not ok are left out.
         val_fraction: the share of train that validates, within 0 and 0.5. It is rounded to one of 1/2, 1/3, 1/4, ...,
             and is larger where a class has too few patients for that.
-        seed: decides which patients validate.
+        seed: decides which patients form a fold.
+        fold: which of the folds validates; the folds are disjoint and together hold all of train, so that trainings
+            with each of them are a cross-validation by patient.
 
     Returns:
         The columns `COLUMNS`. Without pictures in train nothing is carved, so there is no validation.
@@ -52,7 +54,7 @@ def build_splits(manifest: pd.DataFrame, *, val_fraction: float, seed: int) -> p
     elif (splits["split"] == Split.TRAIN).any():
         require_both_classes(splits, Split.TRAIN)
         rows = splits.index[splits["split"] == Split.TRAIN]
-        chosen = _carve(splits.loc[rows], val_fraction=val_fraction, seed=seed)
+        chosen = _carve(splits.loc[rows], val_fraction=val_fraction, seed=seed, fold=fold)
         splits.loc[rows[chosen], "split"] = str(Split.VAL)
     check_leakage(splits)
     return splits
@@ -135,7 +137,7 @@ def _require_marks(splits: pd.DataFrame) -> None:
             )
 
 
-def _carve(train: pd.DataFrame, *, val_fraction: float, seed: int) -> IntArray:
+def _carve(train: pd.DataFrame, *, val_fraction: float, seed: int, fold: int) -> IntArray:
     """Return the positions of the rows of `train` that validate."""
     groups = _join_patients(train)
     strata = train["label"] + "/" + train["pathogen"]
@@ -154,10 +156,16 @@ def _carve(train: pd.DataFrame, *, val_fraction: float, seed: int) -> IntArray:
         if any(len(np.unique(groups[strata == stratum])) < folds for stratum in strata[here].unique()):
             strata[here] = str(label)
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    for kept, chosen in splitter.split(train, strata, groups):
-        # With few patients a fold may lack a class; the next one will do.
-        if train["label"].iloc[kept].nunique() == train["label"].iloc[chosen].nunique() == len(Label):
-            return np.asarray(chosen, dtype=np.int64)
+    # With few patients a fold may lack a class; the next one will do.
+    usable = [
+        chosen
+        for kept, chosen in splitter.split(train, strata, groups)
+        if train["label"].iloc[kept].nunique() == train["label"].iloc[chosen].nunique() == len(Label)
+    ]
+    if fold < len(usable):
+        return np.asarray(usable[fold], dtype=np.int64)
+    if usable:
+        raise DataError(f"There is no fold {fold}: train divides into {len(usable)}, which count from 0.")
     raise DataError(
         f"Train has too few patients ({', '.join(f'{n} {label}' for label, n in patients.items())}) to carve out a "
         "validation split with both classes."

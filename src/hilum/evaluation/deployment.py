@@ -1,6 +1,6 @@
 """What a deployed model decides by, and whether its network still says what the trained one said.
 
-Rounding moves logits, so temperature, thresholds and scale of heat maps are fitted on val with the exported network.
+Rounding moves logits, so calibration, thresholds and scale of heat maps are fitted on val with the exported network.
 """
 
 from __future__ import annotations
@@ -11,36 +11,34 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from hilum.bundle import MetricSpec, OperatingPointSpec, ParitySpec
+from hilum.bundle import ConformalSpec, MetricSpec, OperatingPointSpec, ParitySpec
 from hilum.config import EvaluateConfig
 from hilum.errors import EvaluationError
-from hilum.evaluation.calibration import fit_temperature
-from hilum.evaluation.metrics import count_confusion
+from hilum.evaluation.calibration import Calibration
+from hilum.evaluation.conformal import fit_all_conformal
+from hilum.evaluation.points import fit_points, name_default
 from hilum.evaluation.results import Results, measure
 from hilum.evaluation.scoring import ScoredSplit
-from hilum.evaluation.thresholds import (
-    OperatingPoint,
-    fit_operating_point,
-    fit_specific_threshold,
-    fit_threshold,
-    fit_youden,
-)
-from hilum.inference.decision import calibrate, is_positive
+from hilum.evaluation.thresholds import fit_operating_point
+from hilum.inference.decision import is_positive
 from hilum.inference.explain import fit_full_scale
 from hilum.types import BoolArray, DoubleArray, FloatArray, Label, Split, Status
 
 MAX_AUROC_DROP = 0.002
 MAX_CHANGED_SHARE = 0.01
-_SENSITIVITIES = (0.95, 0.99)
-_SPECIFICITIES = (0.95,)
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What bundle.json says of decisions. `results` are the figures of val at the default operating point."""
+    """What bundle.json says of decisions. `results` are the figures of val at the default operating point.
 
-    temperature: float
+    `prior` is the share of PNEUMONIA that probabilities stand for.
+    """
+
+    calibration: Calibration
+    prior: float
     operating_points: dict[str, OperatingPointSpec]
+    conformal: tuple[ConformalSpec, ...]
     default: str
     heatmap_full_scale: float
     metrics: dict[str, MetricSpec]
@@ -68,38 +66,35 @@ def join_scores(rows: pd.DataFrame, logits: FloatArray, cams: FloatArray) -> Sco
 
 
 def fit_deployment(
-    val: ScoredSplit, *, name: str, splits: pd.DataFrame, config: EvaluateConfig, seed: int
+    val: ScoredSplit,
+    *,
+    name: str,
+    splits: pd.DataFrame,
+    config: EvaluateConfig,
+    seed: int,
+    trained_prior: float | None = None,
 ) -> Deployment:
-    """Fit temperature, operating points and scale of heat maps on val, and measure val at the default point.
+    """Fit calibration, operating points and scale of heat maps on val, and measure val at the default point.
+
+    `trained_prior` is the share of PNEUMONIA that the network's own odds stand for.
 
     Raises:
         EvaluationError: val lacks one of the classes.
     """
     labels = val.labels
-    temperature = fit_temperature(labels, val.logits)
-    probabilities = calibrate(val.logits, temperature=temperature)
-    thresholds = {"youden": ("largest Youden's J", fit_youden(labels, probabilities))}
-    for share in sorted({*_SENSITIVITIES, config.min_sensitivity}):
-        threshold = fit_threshold(labels, probabilities, min_sensitivity=share)
-        thresholds[_name_point("sensitivity", share)] = f"sensitivity of at least {share:g}", threshold
-    for share in _SPECIFICITIES:
-        threshold = fit_specific_threshold(labels, probabilities, min_specificity=share)
-        thresholds[_name_point("specificity", share)] = f"specificity of at least {share:g}", threshold
-    default = "youden"
-    if config.operating_point == "sensitivity":
-        default = _name_point("sensitivity", config.min_sensitivity)
-    point = OperatingPoint(
-        thresholds[default][1], temperature, config.operating_point, "val", min_sensitivity=config.min_sensitivity
-    )
-    results = measure(name, val, val, point, splits=splits, config=config, seed=seed)
+    point = fit_operating_point(labels, val.logits, val.texts("patient"), config=config, trained_prior=trained_prior)
+    probabilities = point.calibrate(val.logits)
+    points = fit_points(labels, probabilities, config=config)
+    results = measure(name, val, val, point, splits=splits, config=config, seed=seed, points=points)
     called = is_positive(probabilities, threshold=point.threshold)
     return Deployment(
-        temperature=temperature,
-        operating_points={
-            name: _describe_point(labels, probabilities, rule=rule, threshold=threshold)
-            for name, (rule, threshold) in thresholds.items()
-        },
-        default=default,
+        calibration=point.calibration,
+        prior=float(labels.mean()) if point.prior is None else point.prior,
+        operating_points=points,
+        conformal=tuple(
+            rule.to_spec(chosen_on=str(Split.VAL), n=labels.size) for rule in fit_all_conformal(labels, probabilities)
+        ),
+        default=name_default(config),
         heatmap_full_scale=fit_full_scale(
             [cam for cam, positive in zip(val.cams, called, strict=True) if positive and cam is not None]
         ),
@@ -111,38 +106,20 @@ def fit_deployment(
     )
 
 
-def _name_point(kind: str, share: float) -> str:
-    return f"{kind}-{100 * share:g}"
-
-
-def _describe_point(
-    labels: BoolArray, probabilities: DoubleArray, *, rule: str, threshold: float
-) -> OperatingPointSpec:
-    cells = count_confusion(labels, probabilities, threshold=threshold)
-    return OperatingPointSpec(
-        threshold=threshold,
-        rule=rule,
-        chosen_on=str(Split.VAL),
-        n=labels.size,
-        sensitivity=cells.tp / cells.positives,
-        specificity=cells.tn / cells.negatives,
-    )
-
-
 def compare_networks(
     trained: ScoredSplit, exported: ScoredSplit, deployment: Deployment, *, config: EvaluateConfig
 ) -> ParitySpec:
     """Compare what the trained and the exported network say of the same pictures of val."""
     labels = trained.labels
-    point = fit_operating_point(labels, trained.logits, config=config)
+    point = fit_operating_point(labels, trained.logits, trained.texts("patient"), config=config)
 
-    def call(logits: DoubleArray, *, temperature: float, threshold: float) -> BoolArray:
-        return is_positive(calibrate(logits, temperature=temperature), threshold=threshold)
+    def call(logits: DoubleArray, calibration: Calibration, threshold: float) -> BoolArray:
+        return is_positive(calibration.apply(logits), threshold=threshold)
 
-    before = call(trained.logits, temperature=point.temperature, threshold=point.threshold)
-    after = call(exported.logits, temperature=point.temperature, threshold=point.threshold)
+    before = call(trained.logits, point.calibration, point.threshold)
+    after = call(exported.logits, point.calibration, point.threshold)
     own = deployment.operating_points[deployment.default].threshold
-    refitted = call(exported.logits, temperature=deployment.temperature, threshold=own)
+    refitted = call(exported.logits, deployment.calibration, own)
     difference = np.abs(trained.logits - exported.logits)
     return ParitySpec(
         n=labels.size,
@@ -172,6 +149,12 @@ def explain_difference(parity: ParitySpec) -> str:
     return " and ".join(reasons)
 
 
-def measure_prior(splits: pd.DataFrame) -> float:
-    """Return the share of PNEUMONIA among the pictures of train."""
+def measure_prior(splits: pd.DataFrame, *, balanced: bool = False) -> float:
+    """Return the share of PNEUMONIA that the network's own odds stand for: that of the pictures of train.
+
+    A loss or a sampler that makes both classes count alike (`balanced`) teaches odds of equally frequent classes (Elkan
+    2001), which is 0.5.
+    """
+    if balanced:
+        return 0.5
     return float((splits.loc[splits["split"] == Split.TRAIN, "label"] == Label.PNEUMONIA).mean())

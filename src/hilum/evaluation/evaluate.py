@@ -1,12 +1,13 @@
 """From a model and a data set to metrics, predictions, figures, report and model card.
 
-Honesty is in the order of the steps: temperature and threshold are fitted on val, and only then is the split in
+Honesty is in the order of the steps: calibration and thresholds are fitted on val, and only then is the split in
 question scored with both fixed. Nothing is ever chosen on test.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ import pandas as pd
 from sklearn.metrics import classification_report
 
 from hilum import __version__
+from hilum.bundle import OperatingPointSpec
 from hilum.config import EvaluateConfig
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import check_leakage, hash_splits
 from hilum.errors import EvaluationError
 from hilum.evaluation.background import Background, recognise_origin
+from hilum.evaluation.conformal import ConformalRule
 from hilum.evaluation.findings import list_findings
+from hilum.evaluation.ledger import LookNumber, ModelIdentity, append_look, build_look, check_ledger, hash_pictures
 from hilum.evaluation.model_card import write_model_card
 from hilum.evaluation.narrative import write_passages, write_verdict
 from hilum.evaluation.page import build_page
+from hilum.evaluation.pathogen import build_pathogen_section, measure_pathogens, pathogens_to_json
 from hilum.evaluation.plates import draw_plates
 from hilum.evaluation.results import Results, measure, to_json
 from hilum.evaluation.scoring import (
@@ -34,10 +39,11 @@ from hilum.evaluation.scoring import (
     select_rows,
     write_predictions,
 )
+from hilum.evaluation.shortcuts import probe_shortcuts, report_shortcuts
 from hilum.evaluation.thresholds import OperatingPoint, fit_operating_point
 from hilum.files import new_folder, write_json, write_text
 from hilum.inference.explain import FULL_SCALE, fit_full_scale
-from hilum.report.render import render_page
+from hilum.report.render import Finding, Severity, render_page
 from hilum.types import Label, Split
 
 METRICS = "metrics.json"
@@ -79,8 +85,14 @@ def evaluate(
     split: Split = Split.TEST,
     manifest: pd.DataFrame | None = None,
     operating_point: OperatingPoint | None = None,
+    points: Mapping[str, OperatingPointSpec] | None = None,
+    conformal: Sequence[ConformalRule] | None = None,
+    trained_prior: float | None = None,
     full_scale: float | None = None,
     background: Background | None = None,
+    identity: ModelIdentity | None = None,
+    ledger: Path | None = None,
+    shortcuts: bool = False,
 ) -> EvaluationResult:
     """Evaluate a model on one split and write everything into a new folder.
 
@@ -90,35 +102,50 @@ def evaluate(
         out: folder to write; metrics.json is written last, so that its presence means a whole evaluation.
         config: rule of the threshold, number of resamples, number of mistakes to show.
         seed: of the bootstrap.
-        split: what to score with threshold and temperature fixed.
+        split: what to score with threshold and calibration fixed.
         manifest: where given, its unreadable pictures of the split stand in predictions.csv with their status.
-        operating_point: temperature and threshold that came with the model; val is then neither needed nor scored.
+        operating_point: calibration and threshold that came with the model; val is then neither needed nor scored.
+        points: the named operating points that came with the model; none given: fitted on val.
+        conformal: the prediction sets that came with the model; none given: fitted on val.
+        trained_prior: the share of PNEUMONIA that the network's own odds stand for, for calibrations without intercept.
         full_scale: that of the model's heat maps; none given: fitted on val.
         background: what the report tells besides the scores.
+        identity: which model it is, for metrics.json and the ledger.
+        ledger: where a look at test is recorded, before its figures are written anywhere; none given: nowhere.
+        shortcuts: check whether the model looks at the lungs, which takes up to 2,500 further forward passes.
 
     Raises:
         EvaluationError: the split, or the val that is needed, holds no pictures; val lacks a class; nothing could be
-            scored.
+            scored; the ledger is damaged; the model cannot score the changed pictures that `shortcuts` needs.
         LeakageError: a patient or picture stands in two splits.
         HilumError: `out` already holds an evaluation.
     """
     background = background or Background()
     check_leakage(splits)
     _check_splits(splits, split, needs_val=operating_point is None)
+    if ledger is not None:
+        check_ledger(ledger)
     new_folder(out, marker=METRICS)
     val = None
     if operating_point is None:
         val = score_split(scorer, select_rows(splits, Split.VAL, manifest=manifest), Split.VAL)
-        operating_point = fit_operating_point(val.labels, val.logits, config=config)
+        operating_point = fit_operating_point(
+            val.labels, val.logits, val.texts("patient"), config=config, trained_prior=trained_prior
+        )
     if full_scale is None:
         full_scale = _fit_full_scale(val, operating_point)
     if val is not None and split is Split.VAL:
         tested = val
     else:
         tested = score_split(scorer, select_rows(splits, split, manifest=manifest), split)
-    results = measure(scorer.name, tested, val, operating_point, splits=splits, config=config, seed=seed)
+    results = measure(
+        scorer.name, tested, val, operating_point,
+        splits=splits, config=config, seed=seed, points=points, conformal=conformal,
+    )  # fmt: skip
     predictions = build_predictions(tested, operating_point)
     hashes = {"splits": hash_splits(splits)}
+    if tested.split is Split.TEST:
+        hashes["test"] = _hash_scored(tested, splits)
     if manifest is not None:
         hashes = {"manifest": hash_manifest(manifest), **hashes}
     metrics = {
@@ -128,12 +155,31 @@ def evaluate(
         "model_description": dict(scorer.describe()),
         "hilum": __version__,
     }
+    if identity is not None:
+        metrics["identity"] = asdict(identity)
+    look = None
+    if ledger is not None and tested.split is Split.TEST:
+        row = build_look(metrics)
+        look = append_look(ledger, row)
+        metrics["look"] = {"date": row.date, **asdict(look)}
+    pathogens = measure_pathogens(tested, val, operating_point, config=config, seed=seed)
+    if pathogens is not None:
+        metrics["pathogen"] = pathogens_to_json(pathogens)
+        section = build_pathogen_section(pathogens, out / FIGURES / "pathogens.png", split=str(tested.split))
+        background = replace(background, sections=(*background.sections, section))
+    probed = probe_shortcuts(
+        scorer, tested, operating_point, splits=splits, manifest=manifest, config=config, seed=seed
+    ) if shortcuts else None  # fmt: skip
+    metrics["shortcuts"] = probed.to_json() if probed else None
+    section = report_shortcuts(probed, out / FIGURES, command=background.command, full_scale=full_scale, seed=seed)
+    background = replace(background, sections=(section, *background.sections))
     write_predictions(predictions, out / PREDICTIONS)
     if val is not None and tested is not val:
         write_predictions(build_predictions(val, operating_point), out / VAL_PREDICTIONS)
     _write_report(
         results, tested, val, predictions, out,
         scorer=scorer, splits=splits, config=config, background=background, hashes=hashes, full_scale=full_scale,
+        look=look,
     )  # fmt: skip
     write_json(out / METRICS, metrics)
     failed = sum(results.failures.values()) + sum(results.val_failures.values()) * (tested is not val)
@@ -169,6 +215,11 @@ def _write_held(held: pd.Series[int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in held.items()) or "no pictures at all"
 
 
+def _hash_scored(scored: ScoredSplit, splits: pd.DataFrame) -> str:
+    contents = dict(zip(splits["path"], splits["sha256"], strict=True))
+    return hash_pictures(contents[path] for path in scored.texts("path"))
+
+
 def _fit_full_scale(val: ScoredSplit | None, point: OperatingPoint) -> float:
     if val is None:
         return FULL_SCALE
@@ -189,6 +240,7 @@ def _write_report(
     background: Background,
     hashes: dict[str, str],
     full_scale: float,
+    look: LookNumber | None,
 ) -> None:
     """Write classification report, figures, report and model card."""
     text, table = _report_classes(predictions)
@@ -201,6 +253,8 @@ def _write_report(
     description = scorer.describe()
     passages = write_passages(results, background=background, origin=origin, description=description)
     findings = list_findings(results, background=background, origin=origin)
+    if look is not None:
+        findings.append(Finding(Severity.NOTE, look.describe()))
     verdict = write_verdict(results)
     shared: dict[str, Any] = {
         "findings": findings, "background": background, "description": description, "hashes": hashes

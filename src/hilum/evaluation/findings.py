@@ -21,7 +21,7 @@ def list_findings(results: Results, *, background: Background, origin: Origin) -
     notes = [Finding(Severity.NOTE, text) for text in _list_notes(results)]
     good = []
     if results.tested.split is Split.TEST and results.val is not None:
-        text = "Threshold and temperature were fitted on val alone; no patient and no picture stands in two splits."
+        text = "Thresholds and calibration were fitted on val alone; no patient and no picture stands in two splits."
         good.append(Finding(Severity.GOOD, text))
     return warnings + notes + good
 

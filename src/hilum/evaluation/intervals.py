@@ -6,7 +6,7 @@ patients are drawn with replacement, and each picture counts as often as its pat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from hilum.evaluation.metrics import (
     count_confusion,
     explain_undefined,
 )
-from hilum.types import BoolArray, DoubleArray
+from hilum.types import BoolArray, DoubleArray, IntArray
 
 LEVEL_PERCENT = 95
 _TAILS = ((100 - LEVEL_PERCENT) / 2, (100 + LEVEL_PERCENT) / 2)
@@ -122,6 +122,40 @@ def estimate_recall(called: BoolArray, patients: Sequence[str], *, resamples: in
     weights = draw_resamples(patients, resamples=resamples, seed=seed)
     drawn = np.concatenate([block @ called / block.sum(1) for block in weights])
     return _take_percentiles(point, drawn, clusters=clusters)
+
+
+def estimate_ratios(
+    ratios: Mapping[str, tuple[BoolArray | IntArray, BoolArray]],
+    patients: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Estimate]:
+    """Return sum(counted) / sum(among) over pictures for each (counted, among) by the rules of `estimate_metrics`.
+
+    Both are (n,); `counted` counts nothing outside of `among`. Where it is boolean the ratio is a proportion, else the
+    mean of a whole number.
+    """
+    names = np.asarray(patients, dtype=object).astype(str)
+    tops = np.stack([np.where(among, counted, 0) for counted, among in ratios.values()], 1).astype(np.float64)
+    bottoms = np.stack([among for _, among in ratios.values()], 1).astype(np.float64)
+    drawn = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for weights in draw_resamples(patients, resamples=resamples, seed=seed):
+            drawn.append(weights @ tops / (weights @ bottoms))
+        points = tops.sum(0) / bottoms.sum(0)
+    spread = np.concatenate(drawn)
+    estimates = {}
+    for column, (name, (counted, among)) in enumerate(ratios.items()):
+        point = float(points[column])
+        if not among.any():
+            estimates[name] = Estimate(None, reason="no such picture")
+        elif counted.dtype == np.bool_ and point in {0.0, 1.0}:
+            estimates[name] = estimate_wilson(point, count=int(np.unique(names[among]).size))
+        else:
+            clusters = int(np.unique(names).size)
+            estimates[name] = _take_percentiles(point, spread[:, column], clusters=clusters)
+    return estimates
 
 
 def estimate_wilson(share: float, *, count: int) -> Estimate:

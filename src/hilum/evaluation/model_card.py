@@ -10,7 +10,7 @@ from hilum.evaluation.narrative import Passage
 from hilum.evaluation.page import tabulate_metrics
 from hilum.evaluation.results import Results
 from hilum.evaluation.wording import write_interval, write_percent, write_value
-from hilum.report.render import Cell, Finding, Severity, format_cell, render_text
+from hilum.report.render import Cell, Finding, Severity, render_text, write_markdown_table
 
 _TRAINING = "What was trained on what"
 
@@ -40,7 +40,7 @@ def write_model_card(
     render_text(
         "model_card.md.j2",
         path,
-        table=_write_table,
+        table=lambda content: write_markdown_table(*content),
         model=results.model,
         verdict=verdict,
         warnings=[finding.text for finding in findings if finding.severity is Severity.WARNING],
@@ -53,16 +53,10 @@ def write_model_card(
         threshold=f"{point.threshold:.3f}",
         threshold_exact=repr(point.threshold),
         temperature=repr(point.temperature),
+        intercept=f" {'+' if point.intercept > 0 else '-'} {abs(point.intercept)!r}" if point.intercept else "",
         metrics=(metrics.headers, metrics.rows),
         pathogens=(("Pathogen", "Pictures", "Recall", "95 % interval"), pathogens) if pathogens else None,
         passages=[passage for passage in passages if passage.heading != _TRAINING],
         hashes=(("What", "SHA-256"), list(hashes.items())),
         command=background.command,
     )
-
-
-def _write_table(content: tuple[Sequence[str], Sequence[Sequence[Cell]]]) -> str:
-    """Write a table in GitHub's Markdown; a bar inside a cell is escaped."""
-    headers, rows = content
-    lines = [headers, ["---"] * len(headers), *([format_cell(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)

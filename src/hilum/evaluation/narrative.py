@@ -88,10 +88,10 @@ def _tell_training(results: Results, description: Mapping[str, str]) -> list[str
         noun = "further patient" if str(Split.TRAIN) in counts else "patient"
         sentences.append(
             f"{write_count(val.n, 'picture')} of {write_count(val.patients, noun)} (val, "
-            f"{write_percent(val.share)} PNEUMONIA) chose the threshold and the temperature of the probabilities."
+            f"{write_percent(val.share)} PNEUMONIA) chose the threshold and the calibration of the probabilities."
         )
     else:
-        sentences.append(f"Threshold and temperature came with the model (from {results.point.source}).")
+        sentences.append(f"Threshold and calibration came with the model (from {results.point.source}).")
     if tested.split is Split.TEST:
         apart = " No patient of test stands in another split." if len(counts) > 1 else ""
         sentences.append(
@@ -100,7 +100,7 @@ def _tell_training(results: Results, description: Mapping[str, str]) -> list[str
         )
     elif tested.split is Split.VAL:
         sentences.append(
-            "The figures below are of val itself, the split that chose epoch, temperature and threshold. They flatter "
+            "The figures below are of val itself, the split that chose epoch, calibration and threshold. They flatter "
             "the model: expect less on pictures that chose nothing."
         )
     else:
@@ -269,6 +269,16 @@ def _tell_calibration(results: Results) -> list[str]:
             f"The temperature ended at the bound of its range ({point.temperature:.2f}): the scores of {point.source} "
             "say so little of its labels that no scaling makes them probabilities."
         ]
+    elif point.intercept:
+        moved = "raised" if point.intercept > 0 else "lowered"
+        stand = f", to stand for {write_percent(point.prior)} PNEUMONIA" if point.prior is not None else ""
+        sentences = [
+            f"The raw logits are divided by {point.temperature:.2f} and then {moved} by {abs(point.intercept):.2f}, as "
+            f"fitted on {point.source}{stand}."
+            if point.rule != "stored"
+            else f"The raw logits are divided by {point.temperature:.2f} and then {moved} by "
+            f"{abs(point.intercept):.2f}, as the model asks for{stand}."
+        ]
     elif abs(point.temperature - 1) < 0.05:
         sentences = [f"The raw scores were nearly honest on {point.source} (temperature {point.temperature:.2f})."]
     else:
@@ -287,9 +297,13 @@ def _tell_calibration(results: Results) -> list[str]:
             f"{write_percent(tested.share)}."
         )
     else:
+        reason = (
+            "for it was calibrated to others"
+            if point.intercept
+            else "and a temperature, which moves all probabilities towards or away from one half, cannot shift that"
+        )
         sentences.append(
             f"The mean probability is {write_percent(tested.mean_probability)} where {write_percent(tested.share)} are "
-            f"PNEUMONIA: on these pictures the model leans towards {'PNEUMONIA' if gap > 0 else 'NORMAL'}, and a "
-            "temperature, which moves all probabilities towards or away from one half, cannot shift that."
+            f"PNEUMONIA: on these pictures the model leans towards {'PNEUMONIA' if gap > 0 else 'NORMAL'}, {reason}."
         )
     return sentences

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from hilum.evaluation.architecture import tabulate_stages
 from hilum.evaluation.background import Background
-from hilum.evaluation.calibration import ECE_BINS
+from hilum.evaluation.calibration import ECE_BINS, CalibrationMethod
+from hilum.evaluation.decision_sections import lay_out_decisions
 from hilum.evaluation.intervals import Estimate
 from hilum.evaluation.metrics import METRICS
 from hilum.evaluation.narrative import Passage
 from hilum.evaluation.plates import Plates
 from hilum.evaluation.results import Results
+from hilum.evaluation.thresholds import OperatingPoint
 from hilum.evaluation.wording import write_count, write_interval, write_percent, write_value
 from hilum.report.render import (
     Block,
@@ -59,6 +61,9 @@ def build_page(
         Section("Decisions at the threshold", _lay_out_decisions(results, plates, classification_report)),
         Section("Scores, thresholds and calibration", _lay_out_scores(results, plates)),
     ]
+    decided = lay_out_decisions(results, plates.transfer)
+    if decided:
+        sections.append(Section("Operating points and grey zone", decided))
     if plates.pictures:
         sections.append(Section("Mistakes and sure calls", list(plates.pictures)))
     network = _lay_out_network(plates, background, description)
@@ -124,7 +129,7 @@ def tabulate_metrics(results: Results) -> Table:
         rows.append(row)
     caption = f"All metrics at the threshold {results.point.threshold:.3f}."
     if beside:
-        caption += " Those of val flatter: temperature and threshold were fitted on it."
+        caption += " Those of val flatter: calibration and threshold were fitted on it."
     return Table(headers, rows, caption=caption)
 
 
@@ -151,19 +156,6 @@ def _lay_out_scores(results: Results, plates: Plates) -> list[Block]:
     tested = results.tested
     if tested.estimates["auroc"].value is None:
         blocks.insert(0, f"Curves that need both classes are left out: {tested.estimates['auroc'].reason}.")
-    if results.alternatives:
-        rows: list[list[Cell]] = []
-        for other in results.alternatives:
-            rates = (other.val_sensitivity, other.val_specificity, other.sensitivity, other.specificity)
-            shown = [None if rate is None else write_percent(rate) for rate in rates]
-            rows.append([other.rule, f"{other.threshold:.4f}", *shown])
-        split = str(tested.split)
-        headers = (
-            "Rule", "Threshold", "Sensitivity, val", "Specificity, val", f"Sensitivity, {split}",
-            f"Specificity, {split}",
-        )  # fmt: skip
-        caption = "Thresholds by either rule, both fitted on val; all other figures use the one named at the top."
-        blocks.append(Table(headers, rows, caption=caption))
     return blocks
 
 
@@ -186,12 +178,15 @@ def _lay_out_methods(results: Results, hashes: Mapping[str, str]) -> list[Block]
     table = Table(
         ("Split", "Pictures", "Patients", "PNEUMONIA", "Share"), rows, caption="Readable pictures of each split."
     )
+    numbers = (
+        f"Temperature ({point.temperature:.4f}), intercept ({point.intercept:.4f}) and threshold "
+        f"({point.threshold:.4f})"
+    )
+    formula = "A picture counts as PNEUMONIA when sigmoid(logit / temperature + intercept) is at least the threshold"
     fitted = (
-        f"Temperature ({point.temperature:.4f}) and threshold ({point.threshold:.4f}) were fitted on {point.source} "
-        f"alone. A picture counts as PNEUMONIA when sigmoid(logit / temperature) is at least the threshold, which is "
-        f"{point.describe()}."
+        f"{numbers} were fitted on {point.source} alone. {formula}, which is {point.describe()}.{_tell_choice(point)}"
         if point.rule != "stored"
-        else f"Temperature ({point.temperature:.4f}) and threshold ({point.threshold:.4f}) came with the model."
+        else f"{numbers} came with the model. {formula}."
     )
     return [
         table,
@@ -213,6 +208,19 @@ def _lay_out_methods(results: Results, hashes: Mapping[str, str]) -> list[Block]
     ]
 
 
+def _tell_choice(point: OperatingPoint) -> str:
+    choice = point.choice
+    if choice is None:
+        return ""
+    if choice.gain is None or choice.standard_error is None:
+        return " There were too few patients to ask whether an intercept helps, so there is none."
+    verdict = "there is an intercept" if choice.method is CalibrationMethod.PLATT else "there is no intercept"
+    return (
+        f" Held out by patient in ten folds, an intercept changes the log loss by {-choice.gain:+.4f} (standard error "
+        f"{choice.standard_error:.4f}), so {verdict}: it must lower the loss by more than one standard error."
+    )
+
+
 def _lay_out_repetition(results: Results, background: Background) -> list[Block]:
     blocks: list[Block] = []
     if background.command:
@@ -225,5 +233,5 @@ def _lay_out_repetition(results: Results, background: Background) -> list[Block]
         ("figures/", "the figures as PNG"),
     ]
     if results.val is not None and results.val.split is not results.tested.split:
-        files.insert(2, ("predictions_val.csv", "the same for val, which chose temperature and threshold"))
+        files.insert(2, ("predictions_val.csv", "the same for val, which chose calibration and thresholds"))
     return [*blocks, Table(("File", "Holds"), files, caption="Files beside this page.")]

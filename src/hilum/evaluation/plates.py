@@ -12,6 +12,7 @@ import pandas as pd
 from hilum.evaluation import figures, gallery, score_figures
 from hilum.evaluation.architecture import draw_architecture
 from hilum.evaluation.background import Background
+from hilum.evaluation.decision_figures import draw_transfer
 from hilum.evaluation.results import Results
 from hilum.evaluation.scoring import ScoredSplit
 from hilum.report.render import Figure
@@ -25,6 +26,7 @@ class Plates:
 
     decisions: Sequence[Figure]
     scores: Sequence[Figure]
+    transfer: Sequence[Figure]
     pictures: Sequence[Figure]
     network: Sequence[Figure]
 
@@ -50,6 +52,7 @@ def draw_plates(
     return Plates(
         decisions=_draw_decisions(results, classes, folder),
         scores=_draw_scores(results, tested, val, folder),
+        transfer=_draw_transfer(results, folder),
         pictures=_draw_pictures(results, predictions, tested, folder, count=worst, full_scale=full_scale),
         network=_draw_network(background, network, folder),
     )
@@ -80,6 +83,13 @@ def _draw_scores(results: Results, tested: ScoredSplit, val: ScoredSplit | None,
     if both:
         drawn.append(score_figures.draw_threshold_transfer(tested, val, results, folder / "threshold_transfer.png"))
     return drawn
+
+
+def _draw_transfer(results: Results, folder: Path) -> list[Figure]:
+    transfer = results.decisions.transfer
+    if transfer is None:
+        return []
+    return [draw_transfer(transfer, folder / "transfer.png", split=results.tested.split)]
 
 
 def _draw_pictures(

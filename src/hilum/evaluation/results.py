@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hilum.bundle import OperatingPointSpec
 from hilum.config import EvaluateConfig
-from hilum.evaluation.calibration import expected_calibration_error, negative_log_likelihood
+from hilum.evaluation.calibration import CalibrationMethod, expected_calibration_error, negative_log_likelihood
+from hilum.evaluation.conformal import ConformalRule, fit_all_conformal
+from hilum.evaluation.decisions import Decisions, decisions_to_json, measure_decisions
 from hilum.evaluation.intervals import Estimate, estimate_metrics, estimate_recall
 from hilum.evaluation.metrics import ConfusionMatrix, count_confusion
+from hilum.evaluation.points import fit_points
 from hilum.evaluation.scoring import ScoredSplit
-from hilum.evaluation.thresholds import OperatingPoint, count_above_cuts, fit_threshold, fit_youden
+from hilum.evaluation.thresholds import OperatingPoint, count_above_cuts
 from hilum.inference.decision import calibrate, is_positive
 from hilum.types import BoolArray, DoubleArray, Label, Pathogen, Split
 
@@ -79,18 +83,6 @@ class SplitResult:
 
 
 @dataclass(frozen=True, slots=True)
-class AlternativePoint:
-    """Another threshold fitted on val, for orientation, and what it gives on each split."""
-
-    rule: str
-    threshold: float
-    val_sensitivity: float | None
-    val_specificity: float | None
-    sensitivity: float | None
-    specificity: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Results:
     """All numbers of one evaluation. `val` is None where the operating point came with the model."""
 
@@ -102,7 +94,7 @@ class Results:
     counts: Mapping[str, SplitCount]
     failures: Mapping[str, int]
     val_failures: Mapping[str, int]
-    alternatives: tuple[AlternativePoint, ...]
+    decisions: Decisions
     resamples: int
     seed: int
 
@@ -116,8 +108,18 @@ def measure(
     splits: pd.DataFrame,
     config: EvaluateConfig,
     seed: int,
+    points: Mapping[str, OperatingPointSpec] | None = None,
+    conformal: Sequence[ConformalRule] | None = None,
 ) -> Results:
-    """Compute all numbers of an evaluation from scores and operating point."""
+    """Compute all numbers of an evaluation from scores and operating point.
+
+    `points` and `conformal` are the model's named operating points and prediction sets; none given: those of val, where
+    that is scored.
+    """
+    if points is None:
+        points = {} if val is None else fit_points(val.labels, point.calibrate(val.logits), config=config)
+    if conformal is None:
+        conformal = () if val is None else fit_all_conformal(val.labels, point.calibrate(val.logits))
     val_result = None
     if val is not None:
         val_result = measure_split(val, point, resamples=config.bootstrap, seed=seed)
@@ -133,7 +135,9 @@ def measure(
         counts=count_splits(splits),
         failures=tested.count_failures(),
         val_failures=val.count_failures() if val is not None else {},
-        alternatives=_fit_alternatives(tested, val, point, config=config),
+        decisions=measure_decisions(
+            tested, val, point, points, resamples=config.bootstrap, seed=seed, conformal=conformal
+        ),
         resamples=config.bootstrap,
         seed=seed,
     )
@@ -142,7 +146,7 @@ def measure(
 def measure_split(scored: ScoredSplit, point: OperatingPoint, *, resamples: int, seed: int) -> SplitResult:
     """Compute the metrics of one scored split at the operating point."""
     labels, logits = scored.labels, scored.logits
-    probabilities = calibrate(logits, temperature=point.temperature)
+    probabilities = point.calibrate(logits)
     patients = scored.texts("patient")
     return SplitResult(
         split=scored.split,
@@ -155,7 +159,7 @@ def measure_split(scored: ScoredSplit, point: OperatingPoint, *, resamples: int,
         sure_mistakes=int(_find_sure_mistakes(labels, probabilities, threshold=point.threshold).sum()),
         mean_probability=float(probabilities.mean()),
         ece_uncalibrated=expected_calibration_error(labels, calibrate(logits, temperature=1.0)),
-        nll=negative_log_likelihood(labels, logits, temperature=point.temperature),
+        nll=negative_log_likelihood(labels, logits, temperature=point.temperature, intercept=point.intercept),
         nll_uncalibrated=negative_log_likelihood(labels, logits, temperature=1.0),
         in_hindsight=_largest_youden(labels, probabilities),
     )
@@ -181,7 +185,7 @@ def count_splits(splits: pd.DataFrame) -> dict[str, SplitCount]:
 def _measure_pathogens(
     scored: ScoredSplit, point: OperatingPoint, *, resamples: int, seed: int
 ) -> dict[str, PathogenResult]:
-    probabilities = calibrate(scored.logits, temperature=point.temperature)
+    probabilities = point.calibrate(scored.logits)
     called = is_positive(probabilities, threshold=point.threshold)
     pathogens, patients = np.array(scored.texts("pathogen")), np.array(scored.texts("patient"))
     results = {}
@@ -199,37 +203,6 @@ def _largest_youden(labels: BoolArray, probabilities: DoubleArray) -> float | No
         return None
     _, true_positives, false_positives = count_above_cuts(labels, probabilities)
     return float((true_positives / labels.sum() - false_positives / (~labels).sum()).max())
-
-
-def _fit_alternatives(
-    tested: ScoredSplit, val: ScoredSplit | None, point: OperatingPoint, *, config: EvaluateConfig
-) -> tuple[AlternativePoint, ...]:
-    if val is None:
-        return ()
-    val_probabilities = calibrate(val.logits, temperature=point.temperature)
-    probabilities = calibrate(tested.logits, temperature=point.temperature)
-    rules = {
-        "youden": fit_youden(val.labels, val_probabilities),
-        f"sensitivity >= {config.min_sensitivity:g}": fit_threshold(
-            val.labels, val_probabilities, min_sensitivity=config.min_sensitivity
-        ),
-    }
-    points = []
-    for rule, threshold in rules.items():
-        val_sensitivity, val_specificity = _measure_rates(val.labels, val_probabilities, threshold)
-        sensitivity, specificity = _measure_rates(tested.labels, probabilities, threshold)
-        points.append(AlternativePoint(rule, threshold, val_sensitivity, val_specificity, sensitivity, specificity))
-    return tuple(points)
-
-
-def _measure_rates(
-    labels: BoolArray, probabilities: DoubleArray, threshold: float
-) -> tuple[float | None, float | None]:
-    confusion = count_confusion(labels, probabilities, threshold=threshold)
-    return (
-        confusion.tp / confusion.positives if confusion.positives else None,
-        confusion.tn / confusion.negatives if confusion.negatives else None,
-    )
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -251,6 +224,7 @@ def to_json(results: Results) -> dict[str, Any]:
             for name, group in results.by_pathogen.items()
         },
         "calibration": {
+            **_calibration_to_json(point),
             "mean_probability": tested.mean_probability,
             "share_pneumonia": tested.share,
             "ece_uncalibrated": tested.ece_uncalibrated,
@@ -259,7 +233,7 @@ def to_json(results: Results) -> dict[str, Any]:
             "sure_mistakes": tested.sure_mistakes,
         },
         "val": _val_to_json(val),
-        "operating_points": [asdict(point) for point in results.alternatives],
+        **decisions_to_json(results.decisions),
         "splits": {name: {**asdict(count), "share_pneumonia": count.share} for name, count in results.counts.items()},
         "failed": {"n": sum(results.failures.values()), "by_status": dict(results.failures)},
         "intervals": {
@@ -271,6 +245,26 @@ def to_json(results: Results) -> dict[str, Any]:
     }
 
 
+def _calibration_to_json(point: OperatingPoint) -> dict[str, Any]:
+    """Return what the calibration is, and what held-out pictures of val said of the two methods."""
+    content: dict[str, Any] = {
+        "method": str(CalibrationMethod.PLATT if point.intercept else CalibrationMethod.TEMPERATURE),
+        "temperature": point.temperature,
+        "intercept": point.intercept,
+        "prior": point.prior,
+        "choice": None,
+    }
+    choice = point.choice
+    if choice is not None:
+        content["choice"] = {
+            "held_out_loss_temperature": choice.loss_temperature,
+            "held_out_loss_temperature_and_intercept": choice.loss_platt,
+            "gain": choice.gain,
+            "standard_error": choice.standard_error,
+        }
+    return content
+
+
 def _val_to_json(val: SplitResult | None) -> dict[str, Any] | None:
     if val is None:
         return None
@@ -279,5 +273,5 @@ def _val_to_json(val: SplitResult | None) -> dict[str, Any] | None:
         "patients": val.patients,
         "metrics": {name: estimate.to_json() for name, estimate in val.estimates.items()},
         "confusion_matrix": asdict(val.confusion),
-        "note": "These figures flatter: temperature and threshold were fitted on this split.",
+        "note": "These figures flatter: calibration and threshold were fitted on this split.",
     }

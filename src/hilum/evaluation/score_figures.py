@@ -184,12 +184,13 @@ def draw_calibration(scored: ScoredSplit, results: Results, path: Path) -> Figur
             markerfacecolor="white",
             markersize=5,
             linewidth=1,
-            label="before temperature scaling",
+            label="before",
         )
         for predicted, observed, count in zip(curve.predicted, curve.observed, curve.count, strict=True):
             interval = estimate_wilson(float(observed), count=int(count))
             axes.plot([predicted] * 2, [interval.ci_low, interval.ci_high], color=INK, linewidth=1.2, alpha=0.45)
-        label = f"after (T = {results.point.temperature:.2f})"
+        point = results.point
+        label = f"after (T = {point.temperature:.2f}{f', intercept {point.intercept:+.2f}' if point.intercept else ''})"
         axes.plot(curve.predicted, curve.observed, "o-", color=INK, markersize=6, linewidth=1.4, label=label)
         axes.set(ylabel="share that is PNEUMONIA", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         axes.grid(True, axis="both")
@@ -202,7 +203,7 @@ def draw_calibration(scored: ScoredSplit, results: Results, path: Path) -> Figur
     caption = (
         f"The mean probability is {write_percent(tested.mean_probability)} where {write_percent(tested.share)} are "
         f"PNEUMONIA, so predictions are {abs(gap) * 100:.1f} points {direction} on the whole; ECE is "
-        f"{write_decimal(tested.ece_uncalibrated)} before temperature scaling and "
+        f"{write_decimal(tested.ece_uncalibrated)} before calibrating and "
         f"{write_value(tested.estimates['ece'], percent=False)} after. Points are the means of bins of equally many "
         "pictures, with Wilson's 95 % interval."
     )
@@ -210,7 +211,7 @@ def draw_calibration(scored: ScoredSplit, results: Results, path: Path) -> Figur
 
 
 def _get_scores(scored: ScoredSplit, results: Results) -> tuple[BoolArray, DoubleArray]:
-    return scored.labels, calibrate(scored.logits, temperature=results.point.temperature)
+    return scored.labels, results.point.calibrate(scored.logits)
 
 
 def _complement(estimate: Estimate) -> Estimate:

@@ -16,7 +16,7 @@ from hilum import progress
 from hilum.errors import EvaluationError, ImageReadError
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.files import atomic_path
-from hilum.inference.decision import calibrate, is_positive
+from hilum.inference.decision import is_positive
 from hilum.types import BoolArray, DoubleArray, FloatArray, Label, Score, Split, Status
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,8 @@ class ScoredSplit:
     """One split after scoring.
 
     `table` has one row a picture in input order: path, label, pathogen, patient, split, status, message, logit (NaN
-    unless status is ok). `cams` holds the class activation map of each row, None unless its status is ok.
+    unless status is ok), and pathogen_logit where the network has learnt pathogens. `cams` holds the class activation
+    map of each row, None unless its status is ok.
     """
 
     split: Split
@@ -79,6 +80,13 @@ class ScoredSplit:
     def logits(self) -> DoubleArray:
         """Return the logits of the scored rows."""
         return self.table["logit"].to_numpy(dtype=np.float64)[self.is_ok]
+
+    @property
+    def pathogen_logits(self) -> DoubleArray | None:
+        """Return the log-odds of viral against bacterial of the scored rows; None without such an output."""
+        if "pathogen_logit" not in self.table:
+            return None
+        return self.table["pathogen_logit"].to_numpy(dtype=np.float64)[self.is_ok]
 
     def texts(self, column: str) -> list[str]:
         """Return a text column of the scored rows."""
@@ -107,32 +115,38 @@ def select_rows(splits: pd.DataFrame, split: Split, *, manifest: pd.DataFrame | 
     return rows.reset_index(drop=True)
 
 
-def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split) -> ScoredSplit:
-    """Score the rows of `select_rows` whose status is ok, with a progress bar.
+def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split, *, name: str | None = None) -> ScoredSplit:
+    """Score the rows of `select_rows` whose status is ok, with a progress bar; `name` is the split in words.
 
     Raises:
         EvaluationError: no picture could be scored, or the scorer's answers do not match the pictures in number.
     """
+    name = name or str(split)
     wanted = [place for place, status in enumerate(rows["status"]) if status == Status.OK]
     paths = [str(rows["path"].iloc[place]) for place in wanted]
     statuses, messages = rows["status"].tolist(), rows["message"].tolist()
     logits = [math.nan] * len(rows)
+    pathogens: dict[int, float] = {}
     cams: list[FloatArray | None] = [None] * len(rows)
-    answers = progress.track(scorer.score(paths), description=f"Scoring {split}", total=len(paths))
+    answers = progress.track(scorer.score(paths), description=f"Scoring {name}", total=len(paths))
     answered = 0
     for place, answer in zip(wanted, answers, strict=False):
         statuses[place], messages[place], logits[place], cams[place] = _read_answer(answer)
+        if isinstance(answer, Score) and answer.pathogen is not None:
+            pathogens[place] = answer.pathogen
         answered += 1
     if answered < len(wanted) or next(answers, None) is not None:
-        raise EvaluationError(f"{scorer.name} did not answer each of the {len(paths)} {split} pictures exactly once.")
+        raise EvaluationError(f"{scorer.name} did not answer each of the {len(paths)} {name} pictures exactly once.")
     table = rows.assign(status=[str(status) for status in statuses], message=messages, logit=logits)
+    if pathogens:
+        table["pathogen_logit"] = [pathogens.get(place, math.nan) for place in range(len(rows))]
     scored = ScoredSplit(split, table, tuple(cams))
     failures = scored.count_failures()
     if not scored.is_ok.any():
         first = next(iter(table["message"]), "")
-        raise EvaluationError(f"None of the {len(table)} {split} pictures could be scored; the first: {first}")
+        raise EvaluationError(f"None of the {len(table)} {name} pictures could be scored; the first: {first}")
     if failures:
-        logger.warning("%d of %d %s pictures could not be scored.", sum(failures.values()), len(table), split)
+        logger.warning("%d of %d %s pictures could not be scored.", sum(failures.values()), len(table), name)
     return scored
 
 
@@ -146,7 +160,7 @@ def _read_answer(answer: Score | ImageReadError) -> tuple[Status, str, float, Fl
 
 def build_predictions(scored: ScoredSplit, point: OperatingPoint) -> pd.DataFrame:
     """Return the table of predictions.csv: COLUMNS, a row a picture in input order; numbers only where status is ok."""
-    probabilities = calibrate(scored.logits, temperature=point.temperature)
+    probabilities = point.calibrate(scored.logits)
     called = is_positive(probabilities, threshold=point.threshold)
     table = scored.table.assign(probability=np.nan, prediction="", threshold=np.nan)
     table.loc[scored.is_ok, "probability"] = probabilities

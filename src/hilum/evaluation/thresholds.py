@@ -7,6 +7,7 @@ does not move a validation picture across it. Pictures of equal probability alwa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,16 +15,16 @@ import numpy as np
 
 from hilum.config import EvaluateConfig
 from hilum.errors import EvaluationError
-from hilum.evaluation.calibration import fit_temperature
-from hilum.inference.decision import calibrate
+from hilum.evaluation.calibration import Calibration, CalibrationChoice, CalibrationMethod, choose_calibration
 from hilum.types import BoolArray, DoubleArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """How logits become labels: probability = sigmoid(logit / temperature), PNEUMONIA from `threshold` on.
+    """How logits become labels: probability = sigmoid(logit / temperature + intercept), PNEUMONIA from `threshold` on.
 
-    `rule` says how the threshold was chosen, `source` on which split (or bundle).
+    `rule` says how the threshold was chosen, `source` on which split (or bundle). `prior` is the share of PNEUMONIA
+    that the probabilities stand for, None where it is not known; `choice` tells how the calibration was chosen.
     """
 
     threshold: float
@@ -31,6 +32,18 @@ class OperatingPoint:
     rule: Literal["youden", "sensitivity", "stored"]
     source: str
     min_sensitivity: float | None = None
+    intercept: float = 0.0
+    prior: float | None = None
+    choice: CalibrationChoice | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """Temperature and intercept together."""
+        return Calibration(self.temperature, self.intercept)
+
+    def calibrate(self, logits: DoubleArray) -> DoubleArray:
+        """Return the probabilities of logits. Shapes: (n,) to (n,)."""
+        return self.calibration.apply(logits)
 
     def describe(self) -> str:
         """Return the rule in words, as the middle of a sentence."""
@@ -42,20 +55,44 @@ class OperatingPoint:
 
 
 def fit_operating_point(
-    labels: BoolArray, logits: DoubleArray, *, config: EvaluateConfig, source: str = "val"
+    labels: BoolArray,
+    logits: DoubleArray,
+    patients: Sequence[str] | None = None,
+    *,
+    config: EvaluateConfig,
+    source: str = "val",
+    trained_prior: float | None = None,
 ) -> OperatingPoint:
-    """Fit temperature, then threshold, on the logits of one split. Fit on validation data only. Shapes: both (n,).
+    """Choose and fit the calibration, then the threshold, on the logits of one split. Fit on validation data only.
+
+    Args:
+        labels: (n,).
+        logits: (n,).
+        patients: (n,), whose pictures stay together when the calibration is chosen; none given: each has one.
+        config: the rule of the threshold.
+        source: name of the split.
+        trained_prior: the share of PNEUMONIA that the network's own odds stand for; none given: that of this split. An
+            intercept moves them to that of this split, and is fitted where it helps.
 
     Raises:
         EvaluationError: one of the classes is missing.
     """
-    temperature = fit_temperature(labels, logits)
-    probabilities = calibrate(logits, temperature=temperature)
-    if config.operating_point == "youden":
-        threshold = fit_youden(labels, probabilities)
-        return OperatingPoint(threshold, temperature, "youden", source)
-    threshold = fit_threshold(labels, probabilities, min_sensitivity=config.min_sensitivity)
-    return OperatingPoint(threshold, temperature, "sensitivity", source, config.min_sensitivity)
+    choice = choose_calibration(labels, logits, patients or [str(place) for place in range(labels.size)])
+    probabilities = choice.calibration.apply(logits)
+    moved = choice.method is CalibrationMethod.PLATT
+    youden = config.operating_point == "youden"
+    return OperatingPoint(
+        fit_youden(labels, probabilities)
+        if youden
+        else fit_threshold(labels, probabilities, min_sensitivity=config.min_sensitivity),
+        choice.calibration.temperature,
+        config.operating_point,
+        source,
+        None if youden else config.min_sensitivity,
+        intercept=choice.calibration.intercept,
+        prior=float(labels.mean()) if moved or trained_prior is None else trained_prior,
+        choice=choice,
+    )
 
 
 def fit_youden(labels: BoolArray, probabilities: DoubleArray) -> float:

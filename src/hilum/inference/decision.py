@@ -7,12 +7,12 @@ import numpy as np
 from hilum.types import BoolArray, DoubleArray, FloatArray, Label
 
 
-def calibrate(logits: DoubleArray | FloatArray, *, temperature: float) -> DoubleArray:
-    """Return the probability of PNEUMONIA, sigmoid(logit / temperature), in [0, 1]. Shapes: (n,) to (n,).
+def calibrate(logits: DoubleArray | FloatArray, *, temperature: float, intercept: float = 0.0) -> DoubleArray:
+    """Return the probability of PNEUMONIA, sigmoid(logit / temperature + intercept), in [0, 1]. Shapes: (n,) to (n,).
 
     Computed in float64 by a formula that neither overflows nor loses small probabilities.
     """
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    scaled = np.asarray(logits, dtype=np.float64) / temperature + intercept
     return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), dtype=np.float64)
 
 

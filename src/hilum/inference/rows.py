@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from itertools import islice
@@ -20,6 +20,8 @@ from hilum.files import atomic_path
 from hilum.types import Prediction
 
 COLUMNS = ("path", "status", "probability", "logit", "prediction", "threshold", "message")
+ZONE_COLUMNS = (*COLUMNS, "zone")
+"""The columns where zones are asked for."""
 Row = dict[str, str | float | None]
 _NUMBERS = frozenset({"probability", "logit", "threshold"})
 _BLOCK = 10_000
@@ -47,9 +49,9 @@ def choose_format(path: Path) -> TableFormat:
     return TableFormat(suffix)
 
 
-def build_row(prediction: Prediction) -> Row:
+def build_row(prediction: Prediction, columns: Sequence[str] = COLUMNS) -> Row:
     """Return a prediction as a row, with None for what is unknown; floats are Python's, of 64 bits."""
-    return {
+    row: Row = {
         "path": prediction.source,
         "status": str(prediction.status),
         "probability": prediction.probability,
@@ -57,7 +59,9 @@ def build_row(prediction: Prediction) -> Row:
         "prediction": None if prediction.prediction is None else str(prediction.prediction),
         "threshold": prediction.threshold,
         "message": prediction.message,
+        "zone": None if prediction.zone is None else str(prediction.zone),
     }
+    return {name: row[name] for name in columns}
 
 
 def encode_csv(cells: Iterable[str | float | None]) -> str:
@@ -72,7 +76,7 @@ def encode_json(row: Row) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_csv(path: Path) -> Iterator[tuple[Row, int]]:
+def read_csv(path: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tuple[Row, int]]:
     """Yield the rows of a CSV and the offset in bytes behind each; the header too, as a row without content.
 
     A last line without its end is left out: writing was interrupted there.
@@ -83,13 +87,13 @@ def read_csv(path: Path) -> Iterator[tuple[Row, int]]:
     for number, line, offset in _read_lines(path):
         cells = next(csv.reader([line]), [])
         if number == 1:
-            if tuple(cells) != COLUMNS:
-                raise ConfigError(f"{path} does not have the columns {','.join(COLUMNS)}; name another file.")
+            if cells != list(columns):
+                raise ConfigError(f"{path} does not have the columns {','.join(columns)}; name another file.")
             yield {}, offset
             continue
-        if len(cells) != len(COLUMNS):
-            raise ConfigError(f"{path}: line {number} has {len(cells)} cells under {len(COLUMNS)} columns.")
-        yield {name: _parse_cell(name, cell) for name, cell in zip(COLUMNS, cells, strict=True)}, offset
+        if len(cells) != len(columns):
+            raise ConfigError(f"{path}: line {number} has {len(cells)} cells under {len(columns)} columns.")
+        yield {name: _parse_cell(name, cell) for name, cell in zip(columns, cells, strict=True)}, offset
 
 
 def _parse_cell(name: str, cell: str) -> str | float | None:
@@ -98,15 +102,15 @@ def _parse_cell(name: str, cell: str) -> str | float | None:
     return float(cell) if cell else None
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[Row, int]]:
+def read_json_lines(path: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tuple[Row, int]]:
     """Yield the rows of a file of JSON lines and the offset in bytes behind each; otherwise as `read_csv`."""
     for number, line, offset in _read_lines(path):
         try:
             row = json.loads(line)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or tuple(row) != COLUMNS:
-            raise ConfigError(f"{path}: line {number} is no JSON object with the keys {','.join(COLUMNS)}.")
+        if not isinstance(row, dict) or list(row) != list(columns):
+            raise ConfigError(f"{path}: line {number} is no JSON object with the keys {','.join(columns)}.")
         yield row, offset
 
 
@@ -123,12 +127,12 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str, int]]:
                 raise ConfigError(f"{path}: line {number} is not UTF-8; name another file.") from None
 
 
-def write_parquet(rows: Iterable[Row], path: Path) -> None:
+def write_parquet(rows: Iterable[Row], path: Path, columns: Sequence[str] = COLUMNS) -> None:
     """Write rows as Parquet, atomically and block by block."""
     import pyarrow as pa  # noqa: PLC0415 - an optional package
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    types = {name: pa.float64() if name in _NUMBERS else pa.string() for name in COLUMNS}
+    types = {name: pa.float64() if name in _NUMBERS else pa.string() for name in columns}
     schema = pa.schema(list(types.items()))
     rows = iter(rows)
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
@@ -136,7 +140,7 @@ def write_parquet(rows: Iterable[Row], path: Path) -> None:
             writer.write_table(pa.Table.from_pylist(block, schema=schema))
 
 
-def read_parquet(path: Path) -> Iterator[Row]:
+def read_parquet(path: Path, columns: Sequence[str] = COLUMNS) -> Iterator[Row]:
     """Yield the rows of a Parquet file.
 
     Raises:
@@ -147,8 +151,8 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
     try:
         with pq.ParquetFile(path) as file:
-            if tuple(file.schema_arrow.names) != COLUMNS:
-                raise ConfigError(f"{path} does not have the columns {','.join(COLUMNS)}; name another file.")
+            if list(file.schema_arrow.names) != list(columns):
+                raise ConfigError(f"{path} does not have the columns {','.join(columns)}; name another file.")
             for batch in file.iter_batches():
                 rows: list[Any] = batch.to_pylist()
                 yield from rows

@@ -1,4 +1,4 @@
-"""How the logit of a bundle's network becomes a verdict: temperature, threshold, and the prevalence it is used at."""
+"""How the logit of a bundle's network becomes a verdict: calibration, threshold, and the prevalence it is used at."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ def shift_prior(probability: float, *, trained: float, deployed: float) -> float
 class DecisionRule:
     """From a logit to a probability and a label: PNEUMONIA from `threshold` on.
 
-    Probabilities are sigmoid(logit / temperature), which hold for `trained_prior`, shifted to the prevalence `deployed`
-    where one is given.
+    Probabilities are sigmoid(logit / temperature + intercept), which hold for `trained_prior`, shifted to the
+    `prevalence` where one is given.
     """
 
     temperature: float
     threshold: float
     trained_prior: float
     prevalence: float | None = None
+    intercept: float = 0.0
 
     @classmethod
     def choose(
@@ -74,11 +75,11 @@ class DecisionRule:
             threshold = bundle.choose_operating_point(operating_point).threshold
             if prevalence is not None:
                 threshold = shift_prior(threshold, trained=spec.training_prior, deployed=prevalence)
-        return cls(spec.temperature, threshold, spec.training_prior, prevalence)
+        return cls(spec.temperature, threshold, spec.training_prior, prevalence, spec.intercept)
 
     def calibrate(self, logits: DoubleArray | FloatArray) -> list[float]:
         """Return the probability of each logit, shape (n,)."""
-        values = [float(value) for value in calibrate(logits, temperature=self.temperature)]
+        values = [float(value) for value in calibrate(logits, temperature=self.temperature, intercept=self.intercept)]
         if self.prevalence is None:
             return values
         return [shift_prior(value, trained=self.trained_prior, deployed=self.prevalence) for value in values]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from hilum.bundle import Bundle, read_bundle, resolve_bundle
 from hilum.errors import ImageReadError
 from hilum.inference.predictor import Predictor
 from hilum.inference.rule import DecisionRule
 from hilum.inference.runtime import Mode, Network
-from hilum.types import Score
+from hilum.preprocess import PreprocessSpec
+from hilum.types import DoubleArray, Score, UInt8Array
 
 
 class BundleScorer:
@@ -33,10 +37,22 @@ class BundleScorer:
         """Return what a report says of the model."""
         return self.bundle.spec.describe()
 
+    @property
+    def spec(self) -> PreprocessSpec:
+        """How pictures are prepared for the network."""
+        return self.bundle.spec.preprocess
+
+    @functools.cached_property
+    def _network(self) -> Network:
+        return Network.open(self.bundle, mode=Mode.THROUGHPUT)
+
+    def score_prepared(self, pictures: UInt8Array) -> DoubleArray:
+        """Return the logits (n,) of prepared pictures (n, size, size), those that `score` gives."""
+        return self._network.infer(pictures).logit.astype(np.float64)
+
     def score(self, paths: Sequence[str]) -> Iterator[Score | ImageReadError]:
         """Yield a Score, or the ImageReadError of a picture that cannot be read, for each path in order."""
-        network = Network.open(self.bundle, mode=Mode.THROUGHPUT)
-        predictor = Predictor(self.bundle, network, None, DecisionRule.choose(self.bundle))
+        predictor = Predictor(self.bundle, self._network, None, DecisionRule.choose(self.bundle))
         for prediction in predictor.predict(paths):
             if prediction.logit is None or prediction.cam is None:
                 yield ImageReadError(prediction.message, status=prediction.status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +46,7 @@ class TableWriter:
     `earlier` tells what the file holds already, where writing goes on.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False) -> None:
+    def __init__(self, path: Path, *, resume: bool = False, columns: Sequence[str] = COLUMNS) -> None:
         """Open FILE.partial; with `resume`, behind the rows that it or the finished file holds.
 
         Raises:
@@ -53,6 +54,7 @@ class TableWriter:
                 is none that Hilum wrote.
         """
         self.path = path
+        self.columns = columns
         self.format = choose_format(path)
         self.partial = path.with_name(f"{path.name}.partial")
         self.earlier = Earlier()
@@ -71,7 +73,7 @@ class TableWriter:
         try:
             self._stream.truncate(end)
             if end == 0 and self.format is TableFormat.CSV:
-                self._put(encode_csv(COLUMNS))
+                self._put(encode_csv(columns))
         except OSError:
             self._stream.close()
             raise
@@ -82,13 +84,13 @@ class TableWriter:
             shutil.copyfile(self.path, self.partial)
             return
         with self.partial.open("w", encoding="utf-8", newline="") as stream:
-            stream.writelines(encode_json(row) for row in read_parquet(self.path))
+            stream.writelines(encode_json(row) for row in read_parquet(self.path, self.columns))
 
     def _read_earlier(self) -> int:
         """Count what FILE.partial holds; return where its last whole row ends."""
         end = 0
         read = read_csv if self.format is TableFormat.CSV else read_json_lines
-        for row, offset in read(self.partial):
+        for row, offset in read(self.partial, self.columns):
             end = offset
             if row:
                 self.earlier.paths[str(row["path"])] += 1
@@ -112,7 +114,7 @@ class TableWriter:
 
     def write(self, prediction: Prediction) -> None:
         """Write one row; it is there, whole, when this returns."""
-        row = build_row(prediction)
+        row = build_row(prediction, self.columns)
         self._put(encode_csv(row.values()) if self.format is TableFormat.CSV else encode_json(row))
         self._empty = False
 
@@ -124,7 +126,8 @@ class TableWriter:
         """Give the table its final name, in place of a file that had it before."""
         self._stream.close()
         if self.format is TableFormat.PARQUET:
-            write_parquet((row for row, _ in read_json_lines(self.partial)), self.path)
+            rows = (row for row, _ in read_json_lines(self.partial, self.columns))
+            write_parquet(rows, self.path, self.columns)
             self.partial.unlink()
         else:
             self.partial.replace(self.path)
@@ -148,18 +151,21 @@ class StreamWriter:
 
     stream: IO[str]
     readable: bool = False
+    columns: Sequence[str] = COLUMNS
 
     def __post_init__(self) -> None:
         """Write the header."""
-        self._put(f"{'verdict':<14}  {'p':>6}  path\n" if self.readable else encode_csv(COLUMNS))
+        zone = f"{'zone':<12}  " if "zone" in self.columns else ""
+        self._put(f"{'verdict':<14}  {'p':>6}  {zone}path\n" if self.readable else encode_csv(self.columns))
 
     def write(self, prediction: Prediction) -> None:
         """Write one row; it is there, whole, when this returns."""
         if not self.readable:
-            self._put(encode_csv(build_row(prediction).values()))
+            self._put(encode_csv(build_row(prediction, self.columns).values()))
             return
         probability = "" if prediction.probability is None else f"{prediction.probability:.4f}"
-        self._put(f"{name_outcome(prediction):<14}  {probability:>6}  {describe_source(prediction)}\n")
+        zone = f"{prediction.zone or '':<12}  " if "zone" in self.columns else ""
+        self._put(f"{name_outcome(prediction):<14}  {probability:>6}  {zone}{describe_source(prediction)}\n")
 
     def _put(self, line: str) -> None:
         self.stream.write(line)

@@ -65,6 +65,7 @@ def _describe(config: Config) -> str:
     settings = config.augment
     if not settings.enabled:
         return "Augmentation is switched off: every version equals the picture on the left."
+    chance = settings.acquisition_probability
     parts = {
         f"rotation up to {settings.rotate_degrees:g}°": settings.rotate_degrees,
         f"crops down to {settings.crop_scale_min:.0%} of the area": settings.crop_scale_min < 1,
@@ -73,6 +74,14 @@ def _describe(config: Config) -> str:
         f"contrast ±{settings.contrast:.0%}": settings.contrast,
         f"gamma from {1 / (1 + settings.gamma):.2f} to {1 + settings.gamma:.2f}": settings.gamma,
         f"blur in {settings.blur_probability:.0%}": settings.blur and settings.blur_probability,
+        f"fields of view up to {settings.zoom_out:.0%} wider": settings.zoom_out,
+        "other display curves and windows": settings.display,
+        f"local contrast raised by up to {settings.local_contrast:.0%}": settings.local_contrast and chance,
+        f"shading up to {settings.shading:.0%}": settings.shading and chance,
+        f"resolution down to {settings.resolution_min:.0%}": settings.resolution_min < 1 and chance,
+        f"JPEG quality down to {settings.jpeg_quality_min}": settings.jpeg_quality_min < 95 and chance,
+        f"black edges up to {settings.collimation:.0%} wide": settings.collimation and chance,
+        f"letters and covers near the edges in {settings.marks:.0%}": settings.marks,
         f"noise up to {settings.noise:.0%} of the range": settings.noise,
         f"erasing in {settings.erase_probability:.0%}": settings.erase_probability and settings.erase_scale,
         f"left-right flips in {settings.flip_probability:.0%}": settings.flip_probability,

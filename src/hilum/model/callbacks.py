@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
+
+EpochHook = Callable[[Path, Mapping[str, float | int | str]], None]
+"""Called after each epoch with the run folder, which holds the best weights so far, and the epoch's row of history.csv.
+
+What it raises ends the training.
+"""
 
 
 class Averaging(WeightAveraging):
@@ -49,8 +56,9 @@ class Scoreboard(Callback):
     scored and saved.
     """
 
-    def __init__(self, run: Path, *, monitor: str) -> None:
+    def __init__(self, run: Path, *, monitor: str, on_epoch: EpochHook | None = None) -> None:
         self.run = run
+        self.on_epoch = on_epoch
         self.monitor = monitor
         self.rows: list[dict[str, float | int | str]] = []
         self.best: float | None = None
@@ -73,9 +81,17 @@ class Scoreboard(Callback):
         if trainer.sanity_checking or not outputs:
             return
         logits = torch.cat([logit for logit, _ in outputs])
-        labels = torch.cat([label for _, label in outputs])
-        loss = float(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels))
-        auroc = float(binary_auroc(logits, labels.int()))
+        targets = torch.cat([target for _, target in outputs])
+        loss = float(torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], targets[:, 0]))
+        auroc = float(binary_auroc(logits[:, 0], targets[:, 0].int()))
+        pathogen = {}
+        if targets.shape[1] > 1:
+            known = ~targets[:, 1].isnan()
+            guessed, viral = logits[known, 1], targets[known, 1]
+            loss += module.config.pathogen_loss * float(
+                torch.nn.functional.binary_cross_entropy_with_logits(guessed, viral)
+            )
+            pathogen = {"val_pathogen_auroc": float(binary_auroc(guessed, viral.int()))}
         module.log_dict({"val_loss": loss, "val_auroc": auroc})
         value = loss if self.monitor == "val_loss" else -auroc
         better = self.best is None or value < self.best
@@ -92,6 +108,7 @@ class Scoreboard(Callback):
                 "train_loss": float("nan"),
                 "val_loss": loss,
                 "val_auroc": auroc,
+                **pathogen,
                 "best": int(better),
                 "seconds": round(self._train_seconds, 2),
                 "pictures_per_second": round(pictures / max(self._train_seconds, 1e-9), 2),
@@ -116,6 +133,9 @@ class Scoreboard(Callback):
             row["pictures_per_second"],
             ", best so far" if row["best"] else "",
         )
+        if self.on_epoch is not None:
+            with torch.random.fork_rng(devices=[]):  # what the hook draws must not change the training
+                self.on_epoch(self.run, row)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs."""

@@ -29,7 +29,8 @@ class ExportedNetwork(nn.Module):
 
     Takes uint8 (n, size, size), gray 0-255, and normalises as `hilum.preprocess.normalise` does. Returns `logit` (n,),
     `cam` (n, h, w) and `features` (n, 2048) as `RadiographNet.forward_maps` does; the map is a 1 x 1 convolution, and
-    the logit is taken from it, so that the two cannot disagree.
+    the logit is taken from it, so that the two cannot disagree. Of a network that tells pathogens apart only the
+    logit of PNEUMONIA is exported.
     """
 
     mean: Tensor
@@ -42,8 +43,8 @@ class ExportedNetwork(nn.Module):
         self.network = network.eval()
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None])
         self.register_buffer("std", torch.tensor(spec.std)[:, None, None])
-        self.register_buffer("head", network.fc.weight.detach()[:, :, None, None])
-        self.register_buffer("bias", network.fc.bias.detach())
+        self.register_buffer("head", network.fc.weight.detach()[:1, :, None, None])
+        self.register_buffer("bias", network.fc.bias.detach()[:1])
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logit, cam and features."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -40,24 +41,35 @@ class PneumoniaModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the mean loss of one batch."""
-        pictures, labels = batch
+        pictures, targets = batch
+        if self.config.mixup:
+            pictures, targets = mix(pictures, targets, alpha=self.config.mixup, seed=self.global_step)
         logits = self.network(pictures.contiguous(memory_format=torch.channels_last)).float()
-        loss = self.compute_loss(logits, labels)
-        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, batch_size=len(labels))
+        loss = self.compute_loss(logits, targets)
+        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, batch_size=len(targets))
         return loss
 
-    def compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross-entropy with label smoothing and class weights, both shapes (n,)."""
-        smoothing = self.config.label_smoothing
-        targets = labels * (1 - smoothing) + smoothing / 2
-        weights = torch.where(labels > 0.5, self.class_weights[1], self.class_weights[0])
-        return F.binary_cross_entropy_with_logits(logits, targets, weight=weights)
+    def compute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Binary cross-entropy with label smoothing, shapes (n, outputs); class weights for sick or healthy.
+
+        A second output adds `pathogen_loss` times its own, over the pictures whose pathogen is known.
+        """
+        sick, smoothing = targets[:, 0], self.config.label_smoothing
+        weights = sick * self.class_weights[1] + (1 - sick) * self.class_weights[0]
+        loss = F.binary_cross_entropy_with_logits(logits[:, 0], smooth(sick, smoothing), weight=weights)
+        if targets.shape[1] > 1:
+            known = ~targets[:, 1].isnan()
+            losses = F.binary_cross_entropy_with_logits(
+                logits[known, 1], smooth(targets[known, 1], smoothing), reduction="sum"
+            )
+            loss = loss + self.config.pathogen_loss * losses / known.sum().clamp(min=1)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Keep logits and labels; the Scoreboard callback turns an epoch of them into figures."""
-        pictures, labels = batch
+        """Keep logits and targets; the Scoreboard callback turns an epoch of them into figures."""
+        pictures, targets = batch
         logits = self.network(pictures.contiguous(memory_format=torch.channels_last)).float()
-        self.validation.append((logits, labels))
+        self.validation.append((logits, targets))
 
     def configure_optimizers(self) -> Any:
         """AdamW with a learning rate for each stage; every stage follows the same warm-up and cosine."""
@@ -80,6 +92,24 @@ class PneumoniaModule(LightningModule):
         start = self.config.head_epochs * self.steps_per_epoch
         total = self.config.epochs * self.steps_per_epoch
         return compute_schedule(step - start, total=total, warmup=self.config.warmup)
+
+
+def smooth(targets: Tensor, smoothing: float) -> Tensor:
+    """Move targets of 0 and 1 towards the middle (label smoothing, Szegedy et al. 2016)."""
+    return targets * (1 - smoothing) + smoothing / 2
+
+
+def mix(pictures: Tensor, targets: Tensor, *, alpha: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Blend each picture and target of a batch with another one (MixUp, Zhang et al. 2018, arXiv:1710.09412).
+
+    One share a batch, drawn from Beta(alpha, alpha) and taken as at least a half, so that each picture stays the
+    larger part of itself. `seed` alone decides, so that a resumed training mixes alike.
+    """
+    rng = np.random.default_rng(seed)
+    share = rng.beta(alpha, alpha)
+    share = max(share, 1 - share)
+    partner = torch.from_numpy(rng.permutation(len(targets)))
+    return share * pictures + (1 - share) * pictures[partner], share * targets + (1 - share) * targets[partner]
 
 
 def compute_schedule(step: int, *, total: int, warmup: float) -> float:

@@ -13,31 +13,41 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from hilum.config import Config
+
 # torchvision's stages from input to output; the learning rate decays in the opposite order.
 STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",), ("fc",))
 
 
 class NetworkOutput(NamedTuple):
-    """`logit` (n,), `cam` (n, h, w) with mean(cam) + bias = logit, pooled `features` (n, 2048)."""
+    """`logit` (n,), `cam` (n, h, w) with mean(cam) + bias = logit, pooled `features` (n, 2048).
+
+    `pathogen` (n,): the log-odds of viral against bacterial pneumonia; None where the network has not learnt it.
+    """
 
     logit: Tensor
     cam: Tensor
     features: Tensor
+    pathogen: Tensor | None = None
 
 
 class RadiographNet(ResNet):  # type: ignore[misc]  # torchvision has no types
-    """ResNet-50 with torchvision's key names, one output (the log-odds of PNEUMONIA) and maps on request."""
+    """ResNet-50 with torchvision's key names and maps on request.
 
-    def __init__(self, *, dropout: float = 0.0) -> None:
+    The first output is the log-odds of PNEUMONIA; with two `outputs` the second is that of viral against bacterial
+    pneumonia, given that there is one.
+    """
+
+    def __init__(self, *, dropout: float = 0.0, outputs: int = 1) -> None:
         # Blocks that begin as the identity make training from random weights stable (Goyal et al. 2017, section 5.1).
-        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=1, zero_init_residual=True)
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=outputs, zero_init_residual=True)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return logits (n,) for (n, 3, h, w) normalised pictures."""
+        """Return logits (n, outputs) for (n, 3, h, w) normalised pictures."""
         features = torch.flatten(self.avgpool(self.compute_feature_maps(pictures)), 1)
         logits: Tensor = self.fc(self.dropout(features))
-        return logits.squeeze(1)
+        return logits
 
     def forward_maps(self, pictures: Tensor) -> NetworkOutput:
         """Return logits, class activation maps and pooled features; the maps cost one 2,048-wide weighted sum."""
@@ -45,7 +55,8 @@ class RadiographNet(ResNet):  # type: ignore[misc]  # torchvision has no types
         weight = self.fc.weight[0].to(maps.dtype)
         cam = torch.einsum("nchw,c->nhw", maps, weight)
         features = torch.flatten(self.avgpool(maps), 1)
-        return NetworkOutput(self.fc(features).squeeze(1), cam, features)
+        logits = self.fc(features)
+        return NetworkOutput(logits[:, 0], cam, features, logits[:, 1] if logits.shape[1] > 1 else None)
 
     def compute_feature_maps(self, pictures: Tensor) -> Tensor:
         """Return the last feature maps, (n, 2048, h / 32, w / 32)."""
@@ -63,6 +74,11 @@ class RadiographNet(ResNet):  # type: ignore[misc]  # torchvision has no types
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
+
+
+def count_outputs(config: Config) -> int:
+    """Return how many outputs the network of a run has."""
+    return 2 if config.task == "pathogen" else 1
 
 
 def list_parameter_groups(

@@ -25,17 +25,20 @@ from hilum import progress
 from hilum.config import Config, TrainConfig, load_config
 from hilum.data.cache import open_cache
 from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
+from hilum.data.lungs import segment_all
 from hilum.data.manifest import hash_manifest, write_manifest
 from hilum.data.splits import check_leakage, hash_splits, read_splits, write_splits
+from hilum.data.targets import build_targets
 from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
 from hilum.files import new_folder, read_json, write_json, write_text
 from hilum.model import run as run_folder
-from hilum.model.callbacks import Averaging, SafeCheckpointIO, Scoreboard, TrainingProgress
+from hilum.model.callbacks import Averaging, EpochHook, SafeCheckpointIO, Scoreboard, TrainingProgress
 from hilum.model.curves import draw_learning_curves
 from hilum.model.module import PneumoniaModule
-from hilum.model.network import RadiographNet
+from hilum.model.network import RadiographNet, count_outputs
+from hilum.model.processor import has_bfloat16
 from hilum.model.weights import WeightsSource, initialise
-from hilum.types import IntArray, Label, Split
+from hilum.types import IntArray, Label, Pathogen, Split
 
 logger = logging.getLogger(__name__)
 
@@ -51,20 +54,22 @@ class TrainingResult:
     seconds: float
 
 
-def train(manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Config) -> TrainingResult:
+def train(
+    manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Config, *, on_epoch: EpochHook | None = None
+) -> TrainingResult:
     """Start a run in `out`: fine-tune on split train, choose the epoch on val; test is never read.
 
     Raises:
         HilumError: `out` already holds a run, a class is missing, or the weights do not fit.
     """
-    _check_trainable(splits)
+    _check_trainable(splits, pathogen=config.task == "pathogen")
     check_leakage(splits)
     if run_folder.is_run(out):
         raise HilumError(f"{out} already holds a run; continue it with --resume, or name another folder with --out.")
     new_folder(out, marker=run_folder.CONFIG)
     network, source = _build_network(config)  # before anything is written: weights are the commonest thing to be wrong
     write_manifest(manifest, out / run_folder.MANIFEST)
-    write_splits(splits, out / run_folder.SPLITS, seed=config.seed, val_fraction=config.data.val_fraction)
+    write_splits(splits, out / run_folder.SPLITS, seed=config.split_seed, val_fraction=config.data.val_fraction)
     provenance = {
         **run_folder.describe_environment(),
         "manifest_hash": hash_manifest(manifest),
@@ -75,10 +80,10 @@ def train(manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Confi
     }
     write_json(out / run_folder.PROVENANCE, provenance)
     write_text(out / run_folder.CONFIG, config.to_yaml())  # last: this file makes the folder a run
-    return _fit(network, splits, out, config)
+    return _fit(network, splits, out, config, on_epoch)
 
 
-def resume(out: Path, *, overrides: Config | None = None) -> TrainingResult:
+def resume(out: Path, *, overrides: Config | None = None, on_epoch: EpochHook | None = None) -> TrainingResult:
     """Continue the run in `out` to the schedule it was started with; a finished run is returned as it is.
 
     Raises:
@@ -94,7 +99,7 @@ def resume(out: Path, *, overrides: Config | None = None) -> TrainingResult:
     network, _ = _build_network(config, weights="random")  # every weight comes from the checkpoint
     if not (out / run_folder.CHECKPOINT).exists():
         network, _ = _build_network(config)
-    return _fit(network, splits, out, config)
+    return _fit(network, splits, out, config, on_epoch)
 
 
 def resolve_precision(config: TrainConfig) -> str:
@@ -110,16 +115,6 @@ def resolve_precision(config: TrainConfig) -> str:
     return "bf16-mixed" if has_bfloat16() else "32-true"
 
 
-def has_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
-    if hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="utf-8") if flags.exists() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
-
-
 def count_threads(config: TrainConfig) -> int:
     """Return the CPU threads that training uses: as configured, else all that the process may run on."""
     if config.threads is not None:
@@ -127,7 +122,7 @@ def count_threads(config: TrainConfig) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_trainable(splits: pd.DataFrame) -> None:
+def _check_trainable(splits: pd.DataFrame, *, pathogen: bool) -> None:
     for split in (Split.TRAIN, Split.VAL):
         labels = set(splits.loc[splits["split"] == split, "label"])
         missing = [str(label) for label in Label if label not in labels]
@@ -136,17 +131,25 @@ def _check_trainable(splits: pd.DataFrame) -> None:
                 f"The {split} split holds no {' and no '.join(missing)} picture; a classifier needs both classes, "
                 "so add pictures of the missing one."
             )
+        unseen = [str(kind) for kind in Pathogen if kind not in set(splits.loc[splits["split"] == split, "pathogen"])]
+        if pathogen and unseen:
+            raise DataError(
+                f"The {split} split holds no pneumonia known to come from {' or '.join(unseen)}, which --task pathogen "
+                "needs; file names must say it, such as person1_virus_2.jpeg, or a column pathogen of the table."
+            )
 
 
 def _build_network(config: Config, *, weights: str | None = None) -> tuple[RadiographNet, WeightsSource]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = RadiographNet(dropout=config.model.dropout)
+        network = RadiographNet(dropout=config.model.dropout, outputs=count_outputs(config))
     source = initialise(network, weights or config.model.weights)
     return network.to(memory_format=torch.channels_last), source
 
 
-def _fit(network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config) -> TrainingResult:
+def _fit(
+    network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config, on_epoch: EpochHook | None
+) -> TrainingResult:
     started = time.perf_counter()
     settings = config.train
     threads = torch.get_num_threads()
@@ -158,20 +161,24 @@ def _fit(network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config
     )
     cached = time.perf_counter()
     labels: IntArray = (used["label"] == Label.PNEUMONIA).to_numpy().astype(np.int64)
+    targets = build_targets(used, pathogen=config.task == "pathogen")
     train_rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())
     val_rows = np.flatnonzero((used["split"] == Split.VAL).to_numpy())
 
     sampler = EpochSampler(labels[train_rows], seed=config.seed, balanced=settings.balance == "sampler")
     workers = _count_workers(config)
+    lungs = None
+    if config.augment.enabled and config.augment.background:
+        lungs = segment_all(pictures[train_rows])
     train_loader = build_loader(
-        RadiographDataset(pictures, labels[train_rows], rows=train_rows, config=config.augment),
+        RadiographDataset(pictures, targets[train_rows], rows=train_rows, config=config.augment, lungs=lungs),
         config.preprocess,
         batch_size=settings.batch_size,
         workers=workers,
         sampler=sampler,
     )
     val_loader = build_loader(
-        RadiographDataset(pictures, labels[val_rows], rows=val_rows),
+        RadiographDataset(pictures, targets[val_rows], rows=val_rows),
         config.preprocess,
         batch_size=settings.batch_size,
         workers=0,
@@ -183,7 +190,7 @@ def _fit(network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with _quiet_lightning():
-            trainer = _build_trainer(out, settings)
+            trainer = _build_trainer(out, settings, on_epoch)
             trainer.fit(
                 module,
                 train_loader,
@@ -238,11 +245,11 @@ def _count_workers(config: Config) -> int:
     return 4 if torch.cuda.is_available() else 0
 
 
-def _build_trainer(out: Path, config: TrainConfig) -> Trainer:
+def _build_trainer(out: Path, config: TrainConfig, on_epoch: EpochHook | None) -> Trainer:
     return Trainer(
         max_epochs=config.head_epochs + config.epochs,
         precision=resolve_precision(config),  # type: ignore[arg-type]
-        callbacks=_build_callbacks(out, config),
+        callbacks=_build_callbacks(out, config, on_epoch),
         plugins=[SafeCheckpointIO()],
         logger=_build_logger(out, config),
         gradient_clip_val=config.clip_norm,
@@ -254,8 +261,9 @@ def _build_trainer(out: Path, config: TrainConfig) -> Trainer:
     )
 
 
-def _build_callbacks(out: Path, config: TrainConfig) -> list[Callback]:
-    callbacks: list[Callback] = [Scoreboard(out, monitor=config.monitor)]  # before Averaging: see Scoreboard
+def _build_callbacks(out: Path, config: TrainConfig, on_epoch: EpochHook | None) -> list[Callback]:
+    # Before Averaging: see Scoreboard.
+    callbacks: list[Callback] = [Scoreboard(out, monitor=config.monitor, on_epoch=on_epoch)]
     if config.ema_decay is not None:
         callbacks.append(Averaging(config.ema_decay))
     if config.patience is not None:

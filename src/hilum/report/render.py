@@ -206,6 +206,12 @@ def format_cell(value: Cell) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
 
 
+def write_markdown_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Write a table in GitHub's Markdown; a bar inside a cell is escaped."""
+    lines = [headers, ["---"] * len(headers), *([format_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
 def _picture_size(path: Path) -> tuple[int, int]:
     """Return the size at which a picture is shown, in CSS pixels: as large as its resolution says, 96 to the inch."""
     with Image.open(path) as picture:

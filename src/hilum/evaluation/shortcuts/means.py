@@ -1,0 +1,42 @@
+"""95 % intervals of means and of AUROC by the bootstrap over patients that all of the evaluation uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hilum.evaluation.intervals import Estimate, draw_resamples
+from hilum.evaluation.metrics import MetricSet
+from hilum.types import BoolArray, DoubleArray
+
+_TAILS = (2.5, 97.5)
+
+
+def estimate_mean(values: DoubleArray, patients: Sequence[str], *, resamples: int, seed: int) -> Estimate:
+    """Return the mean of `values` (n,) over pictures; its interval resamples patients."""
+    if not values.size:
+        return Estimate(None, reason="no such picture")
+    blocks = draw_resamples(patients, resamples=resamples, seed=seed)
+    drawn = np.concatenate([weights @ values / weights.sum(axis=1) for weights in blocks])
+    return _take_interval(float(values.mean()), drawn, patients)
+
+
+def estimate_auroc(
+    labels: BoolArray, scores: DoubleArray, patients: Sequence[str], *, resamples: int, seed: int
+) -> Estimate:
+    """Return the AUROC of scores in [0, 1], both (n,); its interval resamples patients."""
+    if labels.all() or not labels.any():
+        return Estimate(None, reason="the pictures are of one class")
+    metric_set = MetricSet(labels, scores, threshold=0.5)
+    point = float(metric_set.compute(np.ones((1, labels.size)))["auroc"][0])
+    blocks = draw_resamples(patients, resamples=resamples, seed=seed)
+    return _take_interval(point, np.concatenate([metric_set.compute(weights)["auroc"] for weights in blocks]), patients)
+
+
+def _take_interval(point: float, drawn: DoubleArray, patients: Sequence[str]) -> Estimate:
+    defined = drawn[~np.isnan(drawn)]
+    if len(set(patients)) < 2 or defined.size < drawn.size / 2:
+        return Estimate(point, reason="no interval: too few patients")
+    low, high = np.percentile(defined, _TAILS)
+    return Estimate(point, float(low), float(high), method="bootstrap")

@@ -1,0 +1,47 @@
+"""How a trial is judged: robust validation of the best weights of its run. Test is not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from hilum.data.cache import read_prepared
+from hilum.evaluation.battery import BATTERY, Condition
+from hilum.evaluation.robust import SAMPLE, assess, sample_rows
+from hilum.model.scoring import RunScorer
+from hilum.types import Label, Split
+
+QUICK_SHARE = 2
+"""In training, one condition of each family on a half of the pictures: a glance, to stop what is hopeless."""
+
+
+class Judge(Protocol):
+    """Turns a run folder into figures; the one called "objective" is maximised."""
+
+    def __call__(self, run: Path, *, quick: bool) -> dict[str, float]:
+        """Judge the best weights of a run so far; `quick` is for the glance after an epoch."""
+        ...
+
+
+class RobustJudge:
+    """Robust validation on `pictures` of the run's own val, the same ones for every run of these splits."""
+
+    def __init__(self, pictures: int = SAMPLE) -> None:
+        self.pictures = pictures
+
+    def __call__(self, run: Path, *, quick: bool) -> dict[str, float]:
+        """Return the summary of the assessment."""
+        scorer = RunScorer.open(run)
+        val = scorer.run.splits[scorer.run.splits["split"] == Split.VAL]
+        rows = sample_rows(val, count=self.pictures // QUICK_SHARE if quick else self.pictures)
+        prepared = np.stack([read_prepared(path, scorer.spec) for path in rows["path"]])
+        labels = (rows["label"] == Label.PNEUMONIA).to_numpy()
+        battery = choose_one_of_each_family() if quick else BATTERY
+        return assess(scorer.score_quickly, prepared, labels, battery=battery).summarise()
+
+
+def choose_one_of_each_family() -> tuple[Condition, ...]:
+    """Return the first condition of each family of the battery."""
+    return tuple({condition.family: condition for condition in reversed(BATTERY)}.values())[::-1]

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from tests.evaluation_data import build_results, draw_scored
+
+from hilum.bundle import OperatingPointSpec
+from hilum.evaluation.calibration import Calibration
+from hilum.evaluation.decision_sections import lay_out_decisions, tell_transfer
+from hilum.evaluation.decisions import decisions_to_json
+from hilum.evaluation.thresholds import OperatingPoint
+from hilum.evaluation.transfer import SIZES, draw_local, measure_transfer
+from hilum.inference.decision import is_positive
+from hilum.report.render import Table
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def results():
+    """Val as trained; in test all logits are higher, as those of another machine may be."""
+    val = draw_scored("val", size=400, share=0.7, distance=2.0, seed=1)
+    tested = draw_scored("test", size=300, share=0.5, distance=2.0, seed=2)
+    shifted = tested.table.assign(logit=tested.table["logit"] + 1.5)
+    return build_results(type(tested)(tested.split, shifted, tested.cams), val)
+
+
+def test_rates_are_those_of_the_threshold(results):
+    for point in results.decisions.points:
+        assert point.val["sensitivity"].value == pytest.approx(point.spec.sensitivity)
+        assert point.val["specificity"].value == pytest.approx(point.spec.specificity)
+        for estimates in (point.val, point.tested):
+            sensitivity, specificity, ppv, npv = (
+                estimates[name] for name in ("sensitivity", "specificity", "ppv", "npv")
+            )
+            assert ppv.ci_low <= ppv.value <= ppv.ci_high
+            share = 0.7 if estimates is point.val else 0.5
+            called = sensitivity.value * share + (1 - specificity.value) * (1 - share)
+            assert ppv.value == pytest.approx(sensitivity.value * share / called)
+            if npv.value is not None:
+                assert npv.value == pytest.approx(specificity.value * (1 - share) / (1 - called))
+
+
+def test_the_default_point_agrees_with_the_metrics(results):
+    youden = results.decisions.points[0]
+    assert youden.name == "youden"
+    assert youden.spec.threshold == results.point.threshold
+    assert youden.tested["sensitivity"].value == results.tested.estimates["recall"].value
+    assert youden.tested["specificity"] == results.tested.estimates["specificity"]
+
+
+def test_the_zones_hold_all_pictures(results):
+    zone = results.decisions.grey_zone
+    for estimates in (zone.val, zone.tested):
+        assert sum(estimates[name].value for name in ("ruled_out", "undetermined", "ruled_in")) == pytest.approx(1)
+    points = {point.name: point for point in results.decisions.points}
+    if not zone.zone.is_empty:
+        npv = points["sensitivity-99"].tested["npv"].value
+        assert zone.tested["pneumonia_in_ruled_out"].value == pytest.approx(1 - npv)
+        assert zone.tested["normal_in_ruled_in"].value == pytest.approx(
+            1 - points["specificity-95"].tested["ppv"].value
+        )
+
+
+def test_recalibration_brings_rates_back_and_em_is_fooled(results):
+    transfer = results.decisions.transfer
+    assert transfer.sizes == SIZES
+    assert transfer.estimated > transfer.observed == 0.5  # higher logits pass for more sick
+    youden = transfer.points["youden"]
+    assert youden.as_is.specificity.value < youden.known.specificity.value - 0.2
+    found = [youden.recalibrated[size].specificity for size in SIZES]
+    assert youden.as_is.specificity.value < found[0].mean < found[1].mean < found[2].mean
+    assert all(spread.low <= spread.mean <= spread.high for spread in found)
+    assert transfer.ece_recalibrated[100].mean < transfer.ece_as_is
+
+
+def test_the_sentence_names_what_is_lost(results):
+    sentence = tell_transfer(results.decisions.transfer, "test")
+    assert sentence.startswith("From val to test sensitivity")
+    assert "but specificity (at " in sentence
+    assert "100 labelled local pictures" in sentence
+
+
+def test_the_section_has_a_table_for_each_part(results):
+    blocks = lay_out_decisions(results, [])
+    tables = [block for block in blocks if isinstance(block, Table)]
+    assert len(tables) == 5
+    assert len(tables[0].rows) == 8
+    assert all(len(row) == len(table.headers) for table in tables for row in table.rows)
+    assert any(isinstance(block, str) and "expected calibration error" in block for block in blocks)
+
+
+def test_json_keeps_the_plain_numbers_beside_the_intervals(results):
+    content = decisions_to_json(results.decisions)
+    for point in content["operating_points"]:
+        assert point["val_sensitivity"] == point["val"]["sensitivity"]["value"]
+        assert point["specificity"] == point["tested"]["specificity"]["value"]
+    assert {entry["kind"] for entry in content["conformal"]} == {"class-conditional", "marginal"}
+    assert set(content["transfer"]["points"]["youden"]["recalibrated"]) == {"20", "50", "100"}
+
+
+def test_without_named_points_there_is_no_section():
+    alone = build_results(draw_scored("test"), point=OperatingPoint(0.3, 1.0, "stored", "bundle"))
+    assert lay_out_decisions(alone, []) == []
+    assert decisions_to_json(alone.decisions)["transfer"] is None
+
+
+def test_val_itself_transfers_to_nothing():
+    val = draw_scored("val", size=200)
+    results = build_results(val, val)
+    assert results.decisions.transfer is None
+    assert results.decisions.conformal == ()
+    assert len([block for block in lay_out_decisions(results, []) if isinstance(block, Table)]) == 2
+
+
+def test_local_pictures_are_drawn_by_patient_and_class():
+    labels = np.arange(200) < 120
+    patients = [f"p{place // 3}" for place in range(200)]
+    draws = list(draw_local(labels, patients, size=50, draws=20, seed=0))
+    assert len(draws) == 20
+    for drawn, left in draws:
+        assert len(set(drawn.tolist())) == 50
+        assert labels[drawn].sum() == 30
+        assert not {patients[place] for place in drawn} & {patients[place] for place in np.flatnonzero(left)}
+    again = list(draw_local(labels, patients, size=50, draws=20, seed=0))
+    assert all((one[0] == other[0]).all() for one, other in zip(draws, again, strict=True))
+
+
+def test_a_small_split_has_no_large_draws():
+    scored = draw_scored("test", size=90)
+    point = OperatingPointSpec(threshold=0.5, rule="", chosen_on="val", n=9, sensitivity=1, specificity=1)
+    rates = build_results(draw_scored("test", size=120), draw_scored("val")).decisions.transfer.points["youden"].known
+    transfer = measure_transfer(
+        scored.labels, scored.logits, scored.texts("patient"), calibration=Calibration(1.0), prior=0.5,
+        points={"youden": point}, known={"youden": rates}, resamples=100, draws=5, seed=0,
+    )  # fmt: skip
+    assert transfer.sizes == (20,)
+    called = is_positive(Calibration(1.0).apply(scored.logits), threshold=0.5)
+    assert transfer.points["youden"].as_is.sensitivity.value == called[scored.labels].mean()
