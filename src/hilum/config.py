@@ -99,11 +99,18 @@ class TrainConfig(_Section):
     logger: Literal["tensorboard", "mlflow", "none"] = "tensorboard"
 
 
+CalibrationRule = Literal["auto", "temperature", "platt"]
+
+
 class EvaluateConfig(_Section):
     """How the threshold is chosen on val, and how intervals are made."""
 
     operating_point: Literal["youden", "sensitivity"] = "youden"
     min_sensitivity: float = Field(0.95, gt=0, le=1, description="used when operating_point is sensitivity")
+    calibration: CalibrationRule = Field(
+        "temperature",
+        description="platt: temperature and intercept; auto: the intercept where held-out val pictures ask for it",
+    )
     bootstrap: int = Field(1000, ge=100, description="resamples, drawn by patient")
     worst: int = Field(12, ge=0, description="how many of the worst mistakes the report shows")
 

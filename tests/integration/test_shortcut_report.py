@@ -73,7 +73,7 @@ def test_the_report_has_a_verdict_and_its_figures(evaluated):
     result = evaluated[2][0]
     page = result.report.read_text()
     assert page.count("Is it looking at the lungs?") >= 2  # contents and heading
-    assert re.search(r"(Good|Mixed|Bad): with the lungs blacked out", page)
+    assert re.search(r"(Good|Mixed|Bad): taking bright marks out of the edges", page)
     assert "--shortcuts to have it checked" not in page
     for name in ("examples", "auroc", "markers", "deletion"):
         with Image.open(result.out / "figures" / f"shortcut_{name}.png") as picture:

@@ -8,6 +8,7 @@ from hilum.data.manifest import load_data
 from hilum.data.phantom import write_phantoms
 from hilum.data.splits import build_splits
 from hilum.errors import ConfigError, EvaluationError, HilumError, InterruptionError
+from hilum.model.training import train
 from hilum.tuning.objective import RobustJudge, choose_one_of_each_family
 from hilum.tuning.report import write_report
 from hilum.tuning.space import apply_values, read_space
@@ -92,6 +93,13 @@ def test_the_first_trial_is_the_configuration_as_given(studied):
     study, _ = studied
     assert study.trials[0].params == {"train.lr": CONFIG.train.lr, "train.ema_decay": CONFIG.train.ema_decay}
     assert study.trials[1].params != study.trials[0].params
+
+
+def test_judging_in_between_does_not_change_a_training(studied, phantoms, tmp_path):
+    study, _ = studied
+    plain = train(*phantoms, tmp_path / "run", CONFIG)
+    assert study.trials[0].intermediate_values.keys() == {2}
+    assert study.trials[0].user_attrs["val_loss"] == pytest.approx(plain.val_loss, abs=1e-7)
 
 
 def test_the_best_configuration_can_be_trained_with(studied):

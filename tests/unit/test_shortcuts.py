@@ -97,10 +97,12 @@ def test_a_model_of_the_corner_does_not_need_the_lungs(rng):
 
 
 def test_without_chance_to_lose_nothing_is_said_to_be_kept():
-    chance = Estimate(0.5, 0.4, 0.6)
+    chance = Estimate(0.6, 0.4, 0.8)
     result = MaskedResult(10, 0.3, whole=chance, without_lungs=chance, without_box=chance, only_lungs=chance)
     assert result.kept_without is None
-    assert judgements.judge_without_lungs(result).severity is Severity.NOTE
+    for judgement in (judgements.judge_without_lungs(result), judgements.judge_only_lungs(result)):
+        assert judgement.severity is Severity.NOTE
+        assert "better than chance" in judgement.text
 
 
 def test_black_out_touches_nothing_else(rng):

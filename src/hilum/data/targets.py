@@ -15,6 +15,6 @@ def build_targets(rows: pd.DataFrame, *, pathogen: bool) -> FloatArray:
     """
     sick = (rows["label"] == Label.PNEUMONIA).to_numpy(dtype=np.float32)
     if not pathogen:
-        return sick[:, None]
+        return np.asarray(sick[:, None], dtype=np.float32)
     viral = rows["pathogen"].map({Pathogen.BACTERIA: 0.0, Pathogen.VIRUS: 1.0}).to_numpy(dtype=np.float32)
     return np.stack([sick, np.where(sick > 0, viral, np.nan)], axis=1).astype(np.float32)

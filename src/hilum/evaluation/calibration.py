@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from hilum.config import CalibrationRule
 from hilum.errors import EvaluationError
 from hilum.inference.decision import calibrate
 from hilum.types import BoolArray, DoubleArray, IntArray
@@ -61,7 +62,7 @@ class CalibrationPrior:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationChoice:
-    """Which calibration was taken, and the evidence: mean log losses in nats of pictures that were held out.
+    """Which calibration was taken by which rule, and mean log losses in nats of pictures that were held out.
 
     `gain` is by how much the intercept lowers the loss, with the standard error of that difference over patients; all
     four are None where there were too few patients to hold any out.
@@ -73,6 +74,7 @@ class CalibrationChoice:
     loss_platt: float | None = None
     gain: float | None = None
     standard_error: float | None = None
+    rule: CalibrationRule = "auto"
 
 
 def fit_temperature(labels: BoolArray, logits: DoubleArray) -> float:
@@ -165,13 +167,15 @@ def _solve(matrix: DoubleArray, values: DoubleArray) -> DoubleArray:
     return np.asarray(solved / (a * d - b * c), dtype=np.float64)
 
 
-def choose_calibration(labels: BoolArray, logits: DoubleArray, patients: Sequence[str]) -> CalibrationChoice:
-    """Fit a temperature, with an intercept where pictures that are held out say that it helps.
+def choose_calibration(
+    labels: BoolArray, logits: DoubleArray, patients: Sequence[str], *, rule: CalibrationRule = "auto"
+) -> CalibrationChoice:
+    """Fit a temperature, by the rule auto with an intercept where pictures that are held out say that it helps.
 
     Ten folds of whole patients, each held out once (Stone 1974). The intercept must lower their mean log loss by more
     than one standard error of the difference, patients being the independent cases: between models that cannot be told
-    apart the simpler one stands (Breiman et al. 1984, the one-standard-error rule). Fit on validation data only.
-    Shapes: all (n,).
+    apart the simpler one stands (Breiman et al. 1984, the one-standard-error rule). The other rules take what they
+    name; the losses are recorded all the same. Fit on validation data only. Shapes: all (n,).
 
     Raises:
         EvaluationError: one of the classes is missing.
@@ -182,13 +186,15 @@ def choose_calibration(labels: BoolArray, logits: DoubleArray, patients: Sequenc
     for fold in range(int(folds.max()) + 1):
         held, kept = folds == fold, folds != fold
         if not held.any() or not labels[kept].any() or labels[kept].all():
-            return CalibrationChoice(CalibrationMethod.TEMPERATURE, simple)
+            if rule == "platt":
+                return CalibrationChoice(CalibrationMethod.PLATT, fit_platt(labels, logits), rule=rule)
+            return CalibrationChoice(CalibrationMethod.TEMPERATURE, simple, rule=rule)
         fits = Calibration(fit_temperature(labels[kept], logits[kept])), fit_platt(labels[kept], logits[kept])
         for row, fit in enumerate(fits):
             losses[row, held] = log_losses(labels[held], logits[held], fit)
     gains = losses[0] - losses[1]
     error = _measure_standard_error(gains, patients)
-    helps = float(gains.mean()) > error
+    helps = float(gains.mean()) > error if rule == "auto" else rule == "platt"
     return CalibrationChoice(
         CalibrationMethod.PLATT if helps else CalibrationMethod.TEMPERATURE,
         fit_platt(labels, logits) if helps else simple,
@@ -196,6 +202,7 @@ def choose_calibration(labels: BoolArray, logits: DoubleArray, patients: Sequenc
         loss_platt=float(losses[1].mean()),
         gain=float(gains.mean()),
         standard_error=error,
+        rule=rule,
     )
 
 

@@ -214,6 +214,11 @@ def _tell_choice(point: OperatingPoint) -> str:
         return ""
     if choice.gain is None or choice.standard_error is None:
         return " There were too few patients to ask whether an intercept helps, so there is none."
+    if choice.rule != "auto":
+        return (
+            f" Held out by patient in ten folds of val, an intercept would change the log loss by {-choice.gain:+.4f}; "
+            f"evaluate.calibration={choice.rule} settled the question beforehand."
+        )
     verdict = "there is an intercept" if choice.method is CalibrationMethod.PLATT else "there is no intercept"
     return (
         f" Held out by patient in ten folds, an intercept changes the log loss by {-choice.gain:+.4f} (standard error "

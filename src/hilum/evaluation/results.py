@@ -261,6 +261,7 @@ def _calibration_to_json(point: OperatingPoint) -> dict[str, Any]:
             "held_out_loss_temperature_and_intercept": choice.loss_platt,
             "gain": choice.gain,
             "standard_error": choice.standard_error,
+            "rule": choice.rule,
         }
     return content
 

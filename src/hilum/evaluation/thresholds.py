@@ -77,7 +77,9 @@ def fit_operating_point(
     Raises:
         EvaluationError: one of the classes is missing.
     """
-    choice = choose_calibration(labels, logits, patients or [str(place) for place in range(labels.size)])
+    choice = choose_calibration(
+        labels, logits, patients or [str(place) for place in range(labels.size)], rule=config.calibration
+    )
     probabilities = choice.calibration.apply(logits)
     moved = choice.method is CalibrationMethod.PLATT
     youden = config.operating_point == "youden"

@@ -22,6 +22,8 @@ _MOVED = (0.3, 1.0)  # logits
 _METADATA = (0.6, 0.75)
 _WORDS = {Severity.GOOD: "Good", Severity.NOTE: "Mixed", Severity.WARNING: "Bad"}
 
+_CHANCE = "the whole pictures do not show that the model is better than chance"
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -60,8 +62,7 @@ def judge_without_lungs(result: MaskedResult) -> Judgement:
     """Judge how much is left when the lungs are blacked out."""
     without, box, kept = result.without_lungs, result.without_box, result.kept_without
     if kept is None or without.value is None:
-        reason = without.reason or "the model is no better than chance on the pictures as they are"
-        return _leave_open(f"what is left without the lungs cannot be told, for {reason}")
+        return _leave_open(f"what is left without the lungs cannot be told, for {without.reason or _CHANCE}")
     severity = _grade(kept, *_KEPT)
     meaning = {
         Severity.GOOD: "what the model knows lies in the lungs for the most part",
@@ -79,8 +80,8 @@ def judge_without_lungs(result: MaskedResult) -> Judgement:
 def judge_only_lungs(result: MaskedResult) -> Judgement:
     """Judge how well the lungs alone serve."""
     only, whole = result.only_lungs, result.whole
-    if only.value is None or whole.value is None:
-        return _leave_open(f"how well the lungs alone serve cannot be told, for {only.reason}")
+    if only.value is None or whole.value is None or not result.beats_chance:
+        return _leave_open(f"how well the lungs alone serve cannot be told, for {only.reason or _CHANCE}")
     severity = _grade(whole.value - only.value, *_LOST)
     meaning = {
         Severity.GOOD: "the lungs alone serve as well as the whole picture",

@@ -37,10 +37,16 @@ class MaskedResult:
     only_lungs: Estimate
 
     @property
+    def beats_chance(self) -> bool:
+        """Whether the pictures as they are show a model that is better than chance; else there is nothing to lose."""
+        lowest = self.whole.ci_low if self.whole.ci_low is not None else self.whole.value
+        return lowest is not None and lowest > 0.5
+
+    @property
     def kept_without(self) -> float | None:
-        """Share of what AUROC has above chance that is left without the lungs; None where there is none."""
+        """Share of what AUROC has above chance that is left without the lungs; None where it has nothing."""
         whole, without = self.whole.value, self.without_lungs.value
-        if whole is None or without is None or whole <= 0.5:
+        if whole is None or without is None or not self.beats_chance:
             return None
         return max(0.0, (without - 0.5) / (whole - 0.5))
 
