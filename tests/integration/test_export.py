@@ -93,7 +93,8 @@ def test_torch_and_onnx_agree_in_both_runtimes(onnx, pictures, answers):
     session = onnxruntime.InferenceSession(onnx.network, providers=["CPUExecutionProvider"])
     for count in (1, len(pictures)):
         values = session.run(["logit", "cam", "features"], {"pictures": pictures[:count]})
-        for value, expected in zip(values, answers, strict=True):
+        wanted = (answers.logit, answers.cam, answers.features)
+        for value, expected in zip(values, wanted, strict=True):
             np.testing.assert_allclose(value, expected[:count].numpy(), atol=1e-3)
 
 

@@ -129,7 +129,9 @@ def test_a_changed_acquisition_is_a_function_of_its_seed(picture):
 
 
 def test_switched_off_acquisition_leaves_the_picture_alone(picture):
-    off = AugmentConfig(brightness=0, contrast=0, gamma=0, noise=0, blur=0)
+    off = AugmentConfig(
+        brightness=0, contrast=0, gamma=0, noise=0, blur=0, display=0, marks=0, acquisition_probability=0
+    )
     np.testing.assert_array_equal(change_acquisition(picture, off, rng=np.random.default_rng(0)), picture)
 
 

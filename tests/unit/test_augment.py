@@ -18,6 +18,15 @@ OFF = {
     "noise": 0.0,
     "blur": 0.0,
     "erase_probability": 0.0,
+    "zoom_out": 0.0,
+    "display": 0.0,
+    "local_contrast": 0.0,
+    "shading": 0.0,
+    "resolution_min": 1.0,
+    "jpeg_quality_min": 100,
+    "collimation": 0.0,
+    "marks": 0.0,
+    "acquisition_probability": 1.0,
 }
 
 
@@ -61,6 +70,14 @@ def test_all_switched_off_changes_nothing(picture, config):
         {"blur": 3.0, "blur_probability": 1.0},
         {"erase_probability": 1.0, "erase_scale": 0.2},
         {"flip_probability": 1.0},
+        {"zoom_out": 0.5},
+        {"display": 1.0},
+        {"local_contrast": 1.0},
+        {"shading": 0.5},
+        {"resolution_min": 0.2},
+        {"jpeg_quality_min": 5},
+        {"collimation": 0.3},
+        {"marks": 1.0},
     ],
 )
 def test_each_change_has_its_own_switch(picture, change):

@@ -195,7 +195,7 @@ def test_unreadable_pictures_of_the_manifest_stand_in_their_places(splits, tmp_p
     assert rows["path"].tolist() == splits.loc[splits["split"] == "test", "path"].tolist()
     assert rows.loc[1, ["status", "message", "prediction"]].tolist() == ["unsupported", "A GIF.", ""]
     assert result.metrics["n"] == 53
-    assert set(result.metrics["hashes"]) == {"manifest", "splits"}
+    assert set(result.metrics["hashes"]) == {"manifest", "splits", "test"}
 
 
 def test_without_a_test_split_it_explains(splits, tmp_path):

@@ -42,7 +42,8 @@ def splits(tmp_path, draw_picture):
 def test_the_sheet_is_drawn_from_the_seed_and_says_what_is_switched_on(splits, tmp_path):
     config = load_config(overrides=["preprocess.size=48", "augment.noise=0"])
     figure = draw_augmentation_sheet(splits, tmp_path / "a.png", config)
-    assert "rotation up to 10°" in figure.caption
+    assert "rotation up to 15°" in figure.caption
+    assert "JPEG quality down to 15" in figure.caption
     assert "noise" not in figure.caption
     draw_augmentation_sheet(splits, tmp_path / "b.png", config)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
