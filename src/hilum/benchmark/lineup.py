@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hilum.benchmark.contestants import Entry, Kind
-from hilum.bundle import Bundle, NetworkFormat, Precision, packaged_bundle, read_bundle
+from hilum.bundle import Bundle, NetworkFormat, Precision, packaged_bundle, read_bundle, resolve_bundle
 from hilum.errors import BundleError, ConfigError
 from hilum.preprocess import PreprocessSpec
 
@@ -24,7 +24,7 @@ def gather_bundles(run: Path | None, models: Sequence[Path], scratch: Path) -> t
         BundleError: a bundle cannot be used, two are of one precision, or there is none at all.
         ConfigError: a run is given, and the packages that export it are missing.
     """
-    bundles = [read_bundle(folder) for folder in models]
+    bundles = [read_bundle(resolve_bundle(folder)) for folder in models]
     notes: list[str] = []
     if run is not None:
         missing = [name for name in _TORCH if find_spec(name) is None]
