@@ -33,6 +33,7 @@ def robust(
     from hilum.evaluation.robust import draw_assessment
     from hilum.files import new_folder, write_json
     from hilum.model.scoring import RunScorer
+    from hilum.tuning.objective import assess_run
 
     scorer = RunScorer.open(run)
     new_folder(out, marker="robust.json")
@@ -41,23 +42,6 @@ def robust(
     write_json(out / "robust.json", {"model": scorer.name, **assessment.to_json()})
     print_assessment(assessment)
     typer.echo(f"Figures: {out / 'robust.json'}, {out / 'robust.png'}")
-
-
-def assess_run(scorer: object, *, pictures: int | None = None) -> Assessment:
-    """Assess a run on its own val pictures, or on a sample of them that is the same for every run of these splits."""
-    import numpy as np
-
-    from hilum.data.cache import read_prepared
-    from hilum.evaluation.robust import assess, sample_rows
-    from hilum.model.scoring import RunScorer
-    from hilum.types import Label, Split
-
-    assert isinstance(scorer, RunScorer)
-    rows = scorer.run.splits[scorer.run.splits["split"] == Split.VAL]
-    if pictures is not None:
-        rows = sample_rows(rows, count=pictures)
-    prepared = np.stack([read_prepared(path, scorer.spec) for path in rows["path"]])
-    return assess(scorer.score_quickly, prepared, (rows["label"] == Label.PNEUMONIA).to_numpy())
 
 
 def print_assessment(assessment: Assessment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from hilum.data.cache import read_prepared
 from hilum.evaluation.battery import BATTERY, Condition
-from hilum.evaluation.robust import SAMPLE, assess, sample_rows
+from hilum.evaluation.robust import SAMPLE, Assessment, assess, sample_rows
 from hilum.model.scoring import RunScorer
 from hilum.types import Label, Split
 
@@ -34,12 +35,19 @@ class RobustJudge:
     def __call__(self, run: Path, *, quick: bool) -> dict[str, float]:
         """Return the summary of the assessment."""
         scorer = RunScorer.open(run)
-        val = scorer.run.splits[scorer.run.splits["split"] == Split.VAL]
-        rows = sample_rows(val, count=self.pictures // QUICK_SHARE if quick else self.pictures)
-        prepared = np.stack([read_prepared(path, scorer.spec) for path in rows["path"]])
-        labels = (rows["label"] == Label.PNEUMONIA).to_numpy()
-        battery = choose_one_of_each_family() if quick else BATTERY
-        return assess(scorer.score_quickly, prepared, labels, battery=battery).summarise()
+        if quick:
+            glance = assess_run(scorer, pictures=self.pictures // QUICK_SHARE, battery=choose_one_of_each_family())
+            return glance.summarise()
+        return assess_run(scorer, pictures=self.pictures).summarise()
+
+
+def assess_run(scorer: RunScorer, *, pictures: int | None = None, battery: Sequence[Condition] = BATTERY) -> Assessment:
+    """Assess a run on its own val, or on a sample of `pictures` that is the same for every run of these splits."""
+    rows = scorer.run.splits[scorer.run.splits["split"] == Split.VAL]
+    if pictures is not None:
+        rows = sample_rows(rows, count=pictures)
+    prepared = np.stack([read_prepared(path, scorer.spec) for path in rows["path"]])
+    return assess(scorer.score_quickly, prepared, (rows["label"] == Label.PNEUMONIA).to_numpy(), battery=battery)
 
 
 def choose_one_of_each_family() -> tuple[Condition, ...]:
