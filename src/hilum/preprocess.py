@@ -21,7 +21,6 @@ class PreprocessSpec(BaseModel):
     """How pixels become network input; frozen into every run and bundle.
 
     `size`: side of the square input in pixels. `mean`, `std`: per input channel, for values scaled to [0, 1].
-    `equalise`: how far gray values are moved towards a flat histogram, 0 (not at all) to 1, after resizing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +28,6 @@ class PreprocessSpec(BaseModel):
     size: int = Field(224, ge=32, le=1024)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    equalise: float = Field(0.0, ge=0, le=1)
 
 
 def resize(gray: UInt8Array, spec: PreprocessSpec) -> UInt8Array:
@@ -46,18 +44,7 @@ def resize(gray: UInt8Array, spec: PreprocessSpec) -> UInt8Array:
 
 def normalise(pictures: UInt8Array, spec: PreprocessSpec) -> FloatArray:
     """Turn (n, size, size) pictures, 0-255, into (n, 3, size, size) float32 input, the gray in all three channels."""
-    if spec.equalise:
-        pictures = np.stack([equalise(picture, spec.equalise) for picture in pictures])
     scaled = pictures.astype(np.float32)[:, None] / np.float32(255)
     mean = np.asarray(spec.mean, dtype=np.float32)[None, :, None, None]
     std = np.asarray(spec.std, dtype=np.float32)[None, :, None, None]
     return (scaled - mean) / std
-
-
-def equalise(picture: UInt8Array, amount: float) -> UInt8Array:
-    """Move gray values by `amount` (0 to 1) of the way to a flat histogram, which undoes other display curves."""
-    counts = np.bincount(picture.ravel(), minlength=256)
-    cumulated = np.cumsum(counts)
-    flat = (cumulated - counts / 2) / cumulated[-1] * 255
-    curve = (1 - amount) * np.arange(256) + amount * flat
-    return np.asarray(curve + 0.5, dtype=np.uint8)[picture]
