@@ -60,11 +60,26 @@ class AugmentConfig(_Section):
     collimation: float = Field(0.1, ge=0, le=0.3, description="widest black strip at an edge, as a share of the side")
     marks: float = Field(0.3, ge=0, le=1, description="how probable letters and covers near the edges are")
     background: float = Field(
-        0.0, ge=0, le=1, description="how often all that lies outside the lungs is covered, against shortcuts"
+        0.0, ge=0, le=1, description="how often all that lies outside the lungs is replaced, against shortcuts"
     )
     acquisition_probability: float = Field(
         0.3, ge=0, le=1, description="of each of local contrast, shading, resolution, JPEG and collimation"
     )
+    graded: bool = Field(
+        False, description="give each picture a strength of its own, from a quarter of all the others to the whole"
+    )
+
+    def scale(self, strength: float) -> AugmentConfig:
+        """Return the same changes at a share of their strength, 0 to 1; probabilities stay, but that of marks."""
+        linear = (
+            "aspect_jitter", "rotate_degrees", "translate", "shear_degrees", "brightness", "contrast", "gamma",
+            "noise", "blur", "erase_scale", "zoom_out", "display", "local_contrast", "shading", "collimation", "marks",
+        )  # fmt: skip
+        changed: dict[str, float] = {name: getattr(self, name) * strength for name in linear}
+        changed["crop_scale_min"] = 1 - (1 - self.crop_scale_min) * strength
+        changed["resolution_min"] = 1 - (1 - self.resolution_min) * strength
+        changed["jpeg_quality_min"] = round(100 - (100 - self.jpeg_quality_min) * strength)
+        return self.model_copy(update=changed)
 
 
 class ModelConfig(_Section):

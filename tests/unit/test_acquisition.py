@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hilum.config import AugmentConfig
 from hilum.data import acquisition as acq
-from hilum.data.augment import change_acquisition, cover_background, draw_display_curve
+from hilum.data.augment import change_acquisition, cover_background, draw_display_curve, loses_detail
 
 pytestmark = pytest.mark.unit
 
@@ -141,10 +141,46 @@ def test_a_drawn_display_curve_never_swaps_dark_and_light(seed):
     assert (np.diff(curve) >= -1e-9).all()
 
 
-def test_a_covered_background_leaves_the_lungs_as_they_are(picture):
+def test_a_curve_that_makes_the_chest_white_black_or_flat_loses_detail(picture):
+    assert not loses_detail(picture, acq.gamma_curve(1))
+    assert not loses_detail(picture, acq.gamma_curve(1.8))
+    for curve in (
+        acq.contrast_curve(1, brightness=0.8),
+        acq.contrast_curve(1, brightness=-0.8),
+        acq.contrast_curve(0.2),
+    ):
+        assert loses_detail(picture, curve)
+    assert not loses_detail(np.zeros((8, 8), dtype=np.uint8), acq.contrast_curve(0.2))  # nothing to lose
+
+
+@given(seed=st.integers(0, 500))
+def test_no_drawn_curve_loses_detail(seed):
+    drawn = draw_display_curve(LEVELS, STRONG, rng=np.random.default_rng(seed))
+    assert not loses_detail(LEVELS, drawn)
+
+
+def test_another_background_leaves_the_lungs_as_they_are(picture):
     lungs = np.zeros(picture.shape, dtype=np.bool_)
     lungs[16:48, 16:48] = True
-    for seed in range(6):
-        covered = cover_background(picture, lungs, rng=np.random.default_rng(seed))
+    other = np.full_like(picture, 7), np.zeros_like(lungs)
+    kinds = set()
+    for seed in range(20):
+        covered = cover_background(picture, lungs, other=other, rng=np.random.default_rng(seed))
         np.testing.assert_allclose(covered[18:46, 18:46].astype(int), picture[18:46, 18:46], atol=1)
         assert np.abs(covered[:8].astype(float) - picture[:8]).mean() > 2
+        kinds.add(bool((covered[:8] == 7).all()))
+    assert kinds == {True, False}  # the surroundings of the other one, and what is made up
+
+
+def test_surroundings_of_another_child_show_no_lung_of_that_child(picture):
+    lungs, others = np.zeros((2, *picture.shape), dtype=np.bool_)
+    lungs[20:30, 20:30] = True
+    others[8:56, 8:56] = True
+    stranger = np.where(others, 255, 7).astype(np.uint8)
+    swapped = 0
+    for seed in range(20):
+        covered = cover_background(picture, lungs, other=(stranger, others), rng=np.random.default_rng(seed))
+        if (covered[:2] == 7).all():
+            swapped += 1
+            np.testing.assert_allclose(covered[10:54, 10:54].astype(int), picture[10:54, 10:54], atol=1)
+    assert swapped

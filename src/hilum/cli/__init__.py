@@ -11,6 +11,8 @@ import typer
 
 from hilum import __version__, progress
 from hilum.cli import (
+    adverse,
+    average,
     bench,
     data,
     evaluate,
@@ -61,6 +63,8 @@ for _verb in (
     tune.tune,
     evaluate.evaluate,
     robust.robust,
+    adverse.adverse,
+    average.average,
     ledger.ledger,
     results.results,
     export.export,

@@ -20,6 +20,11 @@ from hilum.config import AugmentConfig
 from hilum.data import acquisition
 from hilum.types import BoolArray, DoubleArray, UInt8Array
 
+_GRAYS = slice(13, 243)  # neither black nor white: the beam beyond the body and markers carry no detail to lose
+_DRAWS = 5
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the configured strengths, one of which a picture gets where augmentation is graded."""
+
 
 class RandomAcquisition(v2.Transform):  # type: ignore[misc]  # torchvision has no types
     """Changes gray values as another exposure, display, resolution or copy would.
@@ -78,7 +83,33 @@ def change_acquisition(picture: UInt8Array, config: AugmentConfig, *, rng: np.ra
 
 
 def draw_display_curve(picture: UInt8Array, config: AugmentConfig, *, rng: np.random.Generator) -> DoubleArray:
-    """Draw one curve (256,) that joins contrast and brightness, gamma, and with `display` what viewers do besides."""
+    """Draw one curve (256,) that joins contrast and brightness, gamma, and with `display` what viewers do besides.
+
+    One that turns the chest black, white or flat is drawn again: no finding can be seen there, so the label would teach
+    what is not in the picture.
+    """
+    for _ in range(_DRAWS):
+        curve = _draw_curve(picture, config, rng=rng)
+        if not loses_detail(picture, curve):
+            return curve
+    return acquisition.gamma_curve(1)
+
+
+def loses_detail(picture: UInt8Array, curve: DoubleArray) -> bool:
+    """Return whether a curve clips a quarter of what was gray, or leaves less than two fifths of its spread."""
+    counts = np.bincount(picture.ravel(), minlength=256)[_GRAYS].astype(np.float64)
+    if counts.sum() == 0:
+        return False
+    shares, before, after = counts / counts.sum(), np.arange(256)[_GRAYS] / 255, np.clip(curve, 0, 1)[_GRAYS]
+    clipped = shares[(after < 0.01) | (after > 0.99)].sum()
+
+    def measure_variance(values: DoubleArray) -> float:
+        return float(shares @ (values - shares @ values) ** 2)
+
+    return bool(clipped > 0.25 or measure_variance(after) < 0.4**2 * measure_variance(before))
+
+
+def _draw_curve(picture: UInt8Array, config: AugmentConfig, *, rng: np.random.Generator) -> DoubleArray:
     curve = acquisition.gamma_curve(math.exp(rng.uniform(-1, 1) * math.log1p(config.gamma)))
     factor, shift = 1 + config.contrast * rng.uniform(-1, 1), config.brightness * rng.uniform(-1, 1)
     centre = float(picture.mean()) / 255
@@ -119,19 +150,26 @@ def draw_marks(picture: UInt8Array, *, rng: np.random.Generator) -> UInt8Array:
     return picture
 
 
-def cover_background(picture: UInt8Array, lungs: BoolArray, *, rng: np.random.Generator) -> UInt8Array:
-    """Hide what lies outside the lungs (s, s) behind one gray, noise or a blur of itself; the edge is soft.
+def cover_background(
+    picture: UInt8Array, lungs: BoolArray, *, other: tuple[UInt8Array, BoolArray], rng: np.random.Generator
+) -> UInt8Array:
+    """Put something else around the lungs (s, s): every other time the surroundings of another child, `other`.
 
-    What a network then says it must have seen in the lungs: no marker, collar or belly helps.
+    Else one gray, noise or a blur of the picture itself; the edge is soft. What a network then says it must have seen
+    in the lungs: no marker, collar or belly tells the class. Surroundings of another child hold no lung of its own, for
+    the picture shows as far as the lungs of either reach (Xiao et al. 2021, arXiv:2006.09994, for photographs).
     """
     values = picture.astype(np.float32)
-    kind = rng.integers(3)
+    kind = rng.integers(6)
     if kind == 0:
         cover = np.full_like(values, rng.uniform(0, 255))
     elif kind == 1:
         cover = np.clip(rng.normal(rng.uniform(40, 200), 30, picture.shape), 0, 255).astype(np.float32)
-    else:
+    elif kind == 2:
         cover = ndimage.gaussian_filter(values, 0.08 * picture.shape[0])
+    else:
+        surroundings, others = other
+        cover, lungs = surroundings.astype(np.float32), lungs | others
     grown = ndimage.binary_dilation(lungs, iterations=int(rng.integers(1, max(2, picture.shape[0] // 20))))
     shown = ndimage.gaussian_filter(grown.astype(np.float32), 0.01 * picture.shape[0])
     return np.asarray(shown * values + (1 - shown) * cover, dtype=np.uint8)
@@ -145,6 +183,13 @@ def build_augmentation(config: AugmentConfig, *, size: int) -> v2.Transform:
     """
     if not config.enabled:
         return v2.Identity()
+    if config.graded:
+        # Many strong changes at once hide what the label speaks of; weak ones alone prepare for nothing.
+        return v2.RandomChoice([_build_chain(config.scale(strength), size=size) for strength in STRENGTHS])
+    return _build_chain(config, size=size)
+
+
+def _build_chain(config: AugmentConfig, *, size: int) -> v2.Transform:
     steps: list[v2.Transform] = []
     if config.rotate_degrees or config.translate or config.shear_degrees or config.zoom_out:
         steps.append(

@@ -88,7 +88,9 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
         if self.lungs is not None and seed >= 0:
             rng = np.random.default_rng([seed, 1])
             if rng.random() < self.background:
-                gray = cover_background(gray, self.lungs[place], rng=rng)
+                other = int(rng.integers(len(self)))
+                surroundings = (self.pictures[self.rows[other]], self.lungs[other])
+                gray = cover_background(gray, self.lungs[place], other=surroundings, rng=rng)
         picture = torch.from_numpy(gray)[None]
         if self.chain is not None and seed >= 0:
             picture = augment(picture, self.chain, seed=seed)

@@ -139,7 +139,7 @@ def _require_marks(splits: pd.DataFrame) -> None:
 
 def _carve(train: pd.DataFrame, *, val_fraction: float, seed: int, fold: int) -> IntArray:
     """Return the positions of the rows of `train` that validate."""
-    groups = _join_patients(train)
+    groups = join_patients(train)
     strata = train["label"] + "/" + train["pathogen"]
     folds = max(2, round(1 / val_fraction))
     patients = {str(label): len(np.unique(groups[train["label"] == label])) for label in Label}
@@ -172,7 +172,7 @@ def _carve(train: pd.DataFrame, *, val_fraction: float, seed: int, fold: int) ->
     )
 
 
-def _join_patients(rows: pd.DataFrame) -> IntArray:
+def join_patients(rows: pd.DataFrame) -> IntArray:
     """Return a number for each row, the same for patients that a common picture joins, directly or through others."""
     patient, patients = pd.factorize(rows["patient"])
     picture, pictures = pd.factorize(rows["sha256"])

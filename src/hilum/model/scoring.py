@@ -54,7 +54,7 @@ class RunScorer:
             "Trained on": f"{count.get('train', 0):,} pictures, epoch chosen on {count.get('val', 0):,}",
             "Epochs": f"{config.train.head_epochs} (head only) + {config.train.epochs} (whole network)",
             "Precision of training": str(provenance["precision"]),
-            "Seed": str(config.seed),
+            "Seed": _name_seed(self.run),
         }
 
     def describe_training(self) -> Mapping[str, str]:
@@ -134,3 +134,10 @@ class RunScorer:
             Score(logit, cam, pathogen)
             for logit, cam, pathogen in zip(output.logit.tolist(), maps, pathogens, strict=True)
         ]
+
+
+def _name_seed(run: Run) -> str:
+    averaged = run.provenance.get("averaged", [])
+    if not averaged:
+        return str(run.config.seed)
+    return "mean of the weights of " + ", ".join(f"{one['folder']} (seed {one['seed']})" for one in averaged)
