@@ -66,7 +66,7 @@ class AugmentConfig(_Section):
         0.3, ge=0, le=1, description="of each of local contrast, shading, resolution, JPEG and collimation"
     )
     graded: bool = Field(
-        False, description="give each picture a strength of its own, from a quarter of all the others to the whole"
+        True, description="give each picture a strength of its own, from a quarter of all the others to the whole"
     )
 
     def scale(self, strength: float) -> AugmentConfig:

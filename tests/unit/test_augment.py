@@ -7,6 +7,7 @@ from hilum.data.augment import augment, build_augmentation
 pytestmark = pytest.mark.unit
 
 OFF = {
+    "graded": False,
     "crop_scale_min": 1.0,
     "aspect_jitter": 0.0,
     "rotate_degrees": 0.0,
