@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 import torch
+from tests.quick_run import write_quick_run
 
 from hilum.config import load_config
 from hilum.data.manifest import load_data
@@ -13,7 +14,6 @@ from hilum.model.averaging import average_runs
 from hilum.model.run import PROVENANCE, WEIGHTS, read_run
 from hilum.model.scoring import RunScorer
 from hilum.model.weights import read_state, save_network
-from tests.quick_run import write_quick_run
 
 pytestmark = pytest.mark.integration
 

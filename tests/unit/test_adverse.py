@@ -63,8 +63,8 @@ def test_no_child_is_divided_and_the_share_is_kept(hospital):
 
 def test_too_few_children_are_refused(hospital):
     train, pictures = hospital
-    with pytest.raises(DataError, match="at least 10 patients of each class in train; one has 5"):
-        choose_adverse(train[:20], pictures[:20], share=0.1, seed=0)
+    with pytest.raises(DataError, match="at least 5 patients of each class in train; one has 4"):
+        choose_adverse(train[:16], pictures[:16], share=0.1, seed=0)
     healthy = (train["label"] == Label.NORMAL).to_numpy()
     with pytest.raises(DataError, match="PNEUMONIA"):
         choose_adverse(train[healthy], pictures[healthy], share=0.1, seed=0)

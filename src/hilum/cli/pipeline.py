@@ -37,6 +37,7 @@ DEMO_SETTINGS = (
     "train.balance=none",
     "train.ema_decay=0.98",
     # Twenty-four short epochs of small pictures from chance are too few to learn what the full augmentation asks for.
+    "augment.graded=false",
     "augment.crop_scale_min=0.8",
     "augment.aspect_jitter=0.2",
     "augment.rotate_degrees=10",

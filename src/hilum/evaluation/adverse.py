@@ -60,9 +60,9 @@ def choose_adverse(train: pd.DataFrame, pictures: UInt8Array, *, share: float, s
     sick = (train["label"] == Label.PNEUMONIA).to_numpy()
     patients = join_patients(train)
     fewest = min(len(np.unique(patients[sick])), len(np.unique(patients[~sick])))
-    if fewest < 2 * _FOLDS:
+    if fewest < _FOLDS:
         raise DataError(
-            f"An adverse validation needs at least {2 * _FOLDS} patients of each class in train; one has {fewest}."
+            f"An adverse validation needs at least {_FOLDS} patients of each class in train; one has {fewest}."
         )
     surroundings = describe_surroundings(pictures, train[["bytes", "mean"]].to_numpy(dtype=np.float64))
     evidence = _judge(surroundings, sick, train["patient"].to_numpy(), seed=seed)
