@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hilum.cli.evaluate import Part, join_splits
 from hilum.data.splits import COLUMNS, build_splits, check_leakage, hash_splits, read_splits, write_splits
 from hilum.errors import DataError, HilumError, LeakageError
 
@@ -232,3 +233,18 @@ def test_missing_files_of_splits_are_named(tmp_path):
     (tmp_path / "splits.json").unlink()
     with pytest.raises(HilumError, match=r"splits\.json is missing"):
         read_splits(tmp_path / "splits.csv")
+
+
+def test_the_pictures_of_a_run_are_found_again_where_the_data_have_moved():
+    rest = {"label": "NORMAL", "pathogen": "", "status": "ok"}
+    own = pd.DataFrame(
+        {"path": ["/a/1", "/a/2", "/a/3", "/a/9"], "sha256": ["x", "x", "y", "q"], "patient": list("abcd"), **rest}
+    ).assign(split=["train", "train", "val", "val"])
+    data = pd.DataFrame(
+        {"path": ["/b/1", "/b/2", "/b/3", "/b/4"], "sha256": ["x", "x", "y", "z"], "patient": list("abce"), **rest}
+    ).assign(split=["train", "train", "train", "test"])
+    joined, _ = join_splits(own, data, Part.TEST)
+    assert joined["path"].tolist() == ["/b/1", "/b/2", "/b/3", "/a/9", "/b/4"]
+    assert joined["split"].tolist() == ["train", "train", "val", "val", "test"]
+    fewer, _ = join_splits(own, data[1:], Part.TEST)
+    assert fewer["path"].tolist()[:2] == ["/b/2", "/b/2"]  # one copy is left of two

@@ -269,9 +269,13 @@ def join_splits(own: pd.DataFrame, manifest: pd.DataFrame, split: Part) -> tuple
     from hilum.data.splits import COLUMNS
     from hilum.types import Status
 
-    places = manifest[manifest["status"] == Status.OK].drop_duplicates("sha256").set_index("sha256")["path"]
+    readable = manifest[manifest["status"] == Status.OK]
+    # Copies of one picture are told apart by their order, which is that of their paths in both tables.
+    order = readable.groupby("sha256").cumcount()
+    places = dict(zip(zip(readable["sha256"], order, strict=True), readable["path"], strict=True))
     own = own[own["split"] != Split.TEST]
-    own = own.assign(path=own["sha256"].map(places).fillna(own["path"]))
+    copies = zip(own["sha256"], own.groupby("sha256").cumcount(), own["path"], strict=True)
+    own = own.assign(path=[places.get((sha, k), places.get((sha, 0), path)) for sha, k, path in copies])
     if split is Part.VAL:
         return own, manifest
     if split is Part.ALL:
