@@ -143,7 +143,7 @@ def test_severities_are_said_in_words_too(text):
 def test_tables_set_numbers_flush_right(text):
     assert '<td class="number">5,216</td>' in text
     assert '<td class="number">0.988</td>' in text
-    assert '<th scope="row">train</th>' in text
+    assert '<th scope="row" class="word">train</th>' in text
 
 
 def test_a_template_that_names_something_unknown_fails_and_leaves_no_file(picture, tmp_path, monkeypatch):
