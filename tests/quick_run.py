@@ -13,9 +13,8 @@ from torchvision.models.resnet import Bottleneck
 
 from hilum.config import Config
 from hilum.data.cache import read_prepared
-from hilum.data.manifest import hash_manifest, write_manifest
-from hilum.data.splits import hash_splits, write_splits
-from hilum.files import write_json, write_text
+from hilum.data.manifest import hash_manifest
+from hilum.data.splits import hash_splits
 from hilum.model import run as run_folder
 from hilum.model.network import RadiographNet
 from hilum.model.weights import WeightsSource, save_network
@@ -25,8 +24,6 @@ from hilum.types import Label, Split
 
 def write_quick_run(folder: Path, manifest: pd.DataFrame, splits: pd.DataFrame, config: Config) -> RadiographNet:
     """Write what `hilum train` leaves, but for history and checkpoints; return the network."""
-    write_manifest(manifest, folder / run_folder.MANIFEST)
-    write_splits(splits, folder / run_folder.SPLITS, seed=0, val_fraction=config.data.val_fraction)
     provenance = {
         **run_folder.describe_environment(),
         "manifest_hash": hash_manifest(manifest),
@@ -35,8 +32,7 @@ def write_quick_run(folder: Path, manifest: pd.DataFrame, splits: pd.DataFrame, 
         "precision": "32-true",
         "timings": {},
     }
-    write_json(folder / run_folder.PROVENANCE, provenance)
-    write_text(folder / run_folder.CONFIG, config.to_yaml())
+    run_folder.write_run(folder, manifest, splits, config, provenance)
     network = _fit_network(splits[splits["split"] == Split.TRAIN], config)
     save_network(network, folder / run_folder.WEIGHTS)
     return network

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from hilum.cli.options import DataArgument, Seed, Verbose
-from hilum.types import Split, Status
 
 
 def adverse(
@@ -27,24 +26,10 @@ def adverse(
     Recipes that differ in how far they look at the lungs are told apart there. Test is not read, and the figures of a
     run on this manifest are no estimate of performance.
     """
-    import numpy as np
-
-    from hilum.data.cache import read_prepared
     from hilum.data.manifest import load_data, write_manifest
-    from hilum.evaluation.adverse import choose_adverse
-    from hilum.preprocess import PreprocessSpec
-    from hilum.progress import track
+    from hilum.evaluation.adverse import divide_adversely
 
-    manifest = load_data(data)
-    used = (manifest["status"] == Status.OK) & manifest["split"].isin([Split.TRAIN, Split.VAL])
-    train = manifest[used].assign(split=str(Split.TRAIN))
-    spec = PreprocessSpec()
-    read = track(train["path"], description="Reading pictures", total=len(train))
-    pictures = [read_prepared(path, spec) for path in read]
-    found = choose_adverse(
-        train, np.stack(pictures) if pictures else np.empty((0, 0, 0), np.uint8), share=share, seed=seed or 0
-    )
-    manifest.loc[used, "split"] = np.where(found.chosen, str(Split.VAL), str(Split.TRAIN))
+    manifest, found = divide_adversely(load_data(data), share=share, seed=seed or 0)
     write_manifest(manifest, out)
     typer.echo(
         f"Surroundings alone tell the classes of train apart with an AUROC of {found.auroc:.3f}; on the "

@@ -23,12 +23,15 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from hilum.data.cache import read_prepared
 from hilum.data.lungs import segment_all
 from hilum.data.manifest import require_both_classes
 from hilum.data.splits import join_patients
 from hilum.errors import DataError
 from hilum.evaluation.shortcuts.masking import black_out, find_boxes, widen
-from hilum.types import BoolArray, DoubleArray, IntArray, Label, Split, UInt8Array
+from hilum.preprocess import PreprocessSpec
+from hilum.progress import track
+from hilum.types import BoolArray, DoubleArray, IntArray, Label, Split, Status, UInt8Array
 
 _THUMBNAIL = 24  # pixels: coarse enough for a linear classifier, fine enough for framing and markers
 _COMPONENTS = 80
@@ -42,6 +45,23 @@ class AdverseSplit:
     chosen: BoolArray
     auroc: float
     auroc_chosen: float
+
+
+def divide_adversely(manifest: pd.DataFrame, *, share: float, seed: int) -> tuple[pd.DataFrame, AdverseSplit]:
+    """Return the manifest with another validation, and how it came about; earlier val counts as train, test stays.
+
+    Raises:
+        DataError: as for `choose_adverse`.
+    """
+    used = (manifest["status"] == Status.OK) & manifest["split"].isin([Split.TRAIN, Split.VAL])
+    train = manifest[used].assign(split=str(Split.TRAIN))
+    require_both_classes(train, Split.TRAIN)
+    spec = PreprocessSpec()
+    paths = track(train["path"], description="Reading pictures", total=len(train))
+    found = choose_adverse(train, np.stack([read_prepared(path, spec) for path in paths]), share=share, seed=seed)
+    divided = manifest.copy()
+    divided.loc[used, "split"] = np.where(found.chosen, str(Split.VAL), str(Split.TRAIN))
+    return divided, found
 
 
 def choose_adverse(train: pd.DataFrame, pictures: UInt8Array, *, share: float, seed: int) -> AdverseSplit:

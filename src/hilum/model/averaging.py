@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hilum.data.manifest import read_manifest, write_manifest
-from hilum.data.splits import hash_splits, write_splits
+from hilum.data.manifest import read_manifest
+from hilum.data.splits import hash_splits
 from hilum.errors import ConfigError
-from hilum.files import new_folder, sha256_file, write_json, write_text
+from hilum.files import new_folder, sha256_file
 from hilum.model import run as run_folder
 from hilum.model.network import RadiographNet, count_outputs
 from hilum.model.run import Run, read_run
@@ -43,13 +43,6 @@ def average_runs(folders: Sequence[Path], out: Path) -> Path:
     network = RadiographNet(outputs=count_outputs(first.config))
     load_strictly(network, mean, source="mean of the runs")
     new_folder(out, marker=run_folder.CONFIG)
-    write_manifest(read_manifest(first.folder / run_folder.MANIFEST), out / run_folder.MANIFEST)
-    write_splits(
-        first.splits,
-        out / run_folder.SPLITS,
-        seed=first.config.split_seed,
-        val_fraction=first.config.data.val_fraction,
-    )
     averaged = [
         {
             "folder": run.folder.name,
@@ -59,12 +52,10 @@ def average_runs(folders: Sequence[Path], out: Path) -> Path:
         }
         for run in runs
     ]
-    provenance = {
-        **first.provenance, **run_folder.describe_environment(), "averaged": averaged, "timings": {}
-    }  # fmt: skip
-    write_json(out / run_folder.PROVENANCE, provenance)
+    provenance = {**first.provenance, **run_folder.describe_environment(), "averaged": averaged, "timings": {}}
     save_network(network, out / run_folder.WEIGHTS)
-    write_text(out / run_folder.CONFIG, first.config.to_yaml())  # last: this file makes the folder a run
+    manifest = read_manifest(first.folder / run_folder.MANIFEST)
+    run_folder.write_run(out, manifest, first.splits, first.config, provenance)
     return out
 
 

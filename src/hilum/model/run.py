@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +22,10 @@ from typing import Any
 import pandas as pd
 
 from hilum.config import Config, load_config
-from hilum.data.splits import read_splits
+from hilum.data.manifest import write_manifest
+from hilum.data.splits import read_splits, write_splits
 from hilum.errors import BundleError
-from hilum.files import read_json
+from hilum.files import read_json, write_json, write_text
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.csv"
@@ -77,6 +79,16 @@ def read_run(folder: Path) -> Run:
         read_splits(folder / SPLITS),
         read_json(folder / PROVENANCE),
     )
+
+
+def write_run(
+    out: Path, manifest: pd.DataFrame, splits: pd.DataFrame, config: Config, provenance: Mapping[str, Any]
+) -> None:
+    """Write all of a run folder but what a training makes; config.yaml comes last, for it makes the folder a run."""
+    write_manifest(manifest, out / MANIFEST)
+    write_splits(splits, out / SPLITS, seed=config.split_seed, val_fraction=config.data.val_fraction)
+    write_json(out / PROVENANCE, provenance)
+    write_text(out / CONFIG, config.to_yaml())
 
 
 def describe_environment() -> dict[str, Any]:

@@ -26,11 +26,11 @@ from hilum.config import Config, TrainConfig, load_config
 from hilum.data.cache import open_cache
 from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
 from hilum.data.lungs import segment_all
-from hilum.data.manifest import hash_manifest, write_manifest
-from hilum.data.splits import check_leakage, hash_splits, read_splits, write_splits
+from hilum.data.manifest import hash_manifest
+from hilum.data.splits import check_leakage, hash_splits, read_splits
 from hilum.data.targets import build_targets
 from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
-from hilum.files import new_folder, read_json, write_json, write_text
+from hilum.files import new_folder, read_json, write_json
 from hilum.model import run as run_folder
 from hilum.model.callbacks import Averaging, EpochHook, SafeCheckpointIO, Scoreboard, TrainingProgress
 from hilum.model.curves import draw_learning_curves
@@ -68,8 +68,6 @@ def train(
         raise HilumError(f"{out} already holds a run; continue it with --resume, or name another folder with --out.")
     new_folder(out, marker=run_folder.CONFIG)
     network, source = _build_network(config)  # before anything is written: weights are the commonest thing to be wrong
-    write_manifest(manifest, out / run_folder.MANIFEST)
-    write_splits(splits, out / run_folder.SPLITS, seed=config.split_seed, val_fraction=config.data.val_fraction)
     provenance = {
         **run_folder.describe_environment(),
         "manifest_hash": hash_manifest(manifest),
@@ -78,8 +76,7 @@ def train(
         "precision": resolve_precision(config.train),
         "timings": {},
     }
-    write_json(out / run_folder.PROVENANCE, provenance)
-    write_text(out / run_folder.CONFIG, config.to_yaml())  # last: this file makes the folder a run
+    run_folder.write_run(out, manifest, splits, config, provenance)
     return _fit(network, splits, out, config, on_epoch)
 
 
