@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from hilum.config import Config
-from hilum.data.augment import augment, build_augmentation
+from hilum.data.augment import STRENGTHS, augment, build_augmentation
 from hilum.data.cache import read_prepared
 from hilum.report.render import Figure, Section
 from hilum.report.style import COLOURS, FULL_WIDTH, draw_figure, show_picture
@@ -87,4 +87,8 @@ def _describe(config: Config) -> str:
         f"left-right flips in {settings.flip_probability:.0%}": settings.flip_probability,
     }
     listed = [text for text, on in parts.items() if on]
-    return "Each row shows a training picture and six versions of it: " + ", ".join(listed) + "."
+    graded = ""
+    if settings.graded:
+        shares = [f"{share:.0%}" for share in STRENGTHS]
+        graded = f" A version gets {', '.join(shares[:-1])} or {shares[-1]} of all these strengths."
+    return f"Each row shows a training picture and six versions of it: {', '.join(listed)}.{graded}"
