@@ -103,7 +103,11 @@ class TrainConfig(_Section):
     label_smoothing: float = Field(0.05, ge=0, lt=0.5)
     mixup: float = Field(0.0, ge=0, le=2, description="alpha of MixUp's Beta distribution; 0: pictures are not mixed")
     pathogen_loss: float = Field(0.5, gt=0, le=10, description="weight of bacterial or viral beside sick or healthy")
-    balance: Literal["none", "weights", "sampler"] = Field("weights", description="how rare classes are made to count")
+    balance: Literal["none", "weights", "sampler", "surroundings"] = Field(
+        "surroundings",
+        description="how rare classes are made to count: in the loss, by drawing them more often, or by drawing the "
+        "more often, too, what does not give its label away by its surroundings",
+    )
     clip_norm: float | None = Field(1.0, gt=0)
     ema_decay: float | None = Field(0.995, gt=0, lt=1, description="decay a step of the averaged weights; null: none")
     batch_norm: Literal["adapt", "freeze"] = Field("adapt", description="whether BatchNorm statistics follow the data")

@@ -69,6 +69,17 @@ def test_a_run_folder_carries_all_that_is_needed_to_repeat_it(trained):
     assert not list(out.rglob("*.partial*"))
 
 
+def test_how_often_each_train_picture_is_drawn_can_be_read(trained, phantoms):
+    out, _ = trained
+    draws = pd.read_csv(out / "draws.csv")
+    _, splits = phantoms
+    train_rows = splits[splits["split"] == Split.TRAIN]
+    assert draws["label"].tolist() == train_rows["label"].tolist()
+    weights = draws.groupby("label")["weight"].sum()
+    assert weights[Label.NORMAL] == pytest.approx(weights[Label.PNEUMONIA])
+    assert draws["evidence"].std() > 0
+
+
 def test_the_saved_weights_give_the_validation_loss_of_the_best_epoch(trained, phantoms):
     out, result = trained
     _, splits = phantoms
@@ -103,6 +114,7 @@ def test_test_pictures_are_never_read(phantoms, tmp_path):
     "settings",
     [
         ("train.balance=sampler", "train.ema_decay=null"),
+        ("train.balance=weights", "train.mixup=0.2"),
         ("train.batch_norm=freeze", "train.balance=none", "train.clip_norm=null"),
         ("train.patience=1", "train.monitor=val_auroc", "augment.enabled=false", "model.dropout=0.2"),
     ],

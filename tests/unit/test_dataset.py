@@ -21,28 +21,29 @@ TARGETS = LABELS[:, None].astype(np.float32)
 
 
 def test_an_epoch_is_a_permutation_that_seed_and_epoch_decide():
-    sampler = EpochSampler(LABELS, seed=3, balanced=False)
+    sampler = EpochSampler(20, seed=3)
     first = list(sampler)
     assert sorted(draw.place for draw in first) == list(range(20))
-    assert first == list(EpochSampler(LABELS, seed=3, balanced=False))
+    assert first == list(EpochSampler(20, seed=3))
     sampler.set_epoch(1)
     assert list(sampler) != first
-    assert list(EpochSampler(LABELS, seed=4, balanced=False)) != first
+    assert list(EpochSampler(20, seed=4)) != first
 
 
-def test_balanced_draws_make_classes_equally_frequent():
-    sampler = EpochSampler(LABELS, seed=0, balanced=True)
+def test_draws_follow_weights():
+    sampler = EpochSampler(20, seed=0, weights=np.where(LABELS == 1, 1.0, 3.0))
     drawn = []
     for epoch in range(100):
         sampler.set_epoch(epoch)
         drawn += [LABELS[draw.place] for draw in sampler]
+    assert len(drawn) == 2000
     assert np.mean(drawn) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_do_not_depend_on_workers(pictures, workers):
     def load(count):
-        sampler = EpochSampler(LABELS, seed=0, balanced=False)
+        sampler = EpochSampler(20, seed=0)
         dataset = RadiographDataset(pictures, TARGETS, config=AugmentConfig())
         return list(build_loader(dataset, SPEC, batch_size=8, workers=count, sampler=sampler))
 

@@ -7,13 +7,14 @@ from tests.evaluation_data import BrightnessScorer, draw_scored
 
 from hilum.config import EvaluateConfig
 from hilum.data.acquisition import draw_text
+from hilum.data.lungs import black_out, find_boxes, widen
 from hilum.errors import EvaluationError
 from hilum.evaluation.intervals import Estimate
 from hilum.evaluation.shortcuts import judgements, probe_shortcuts, report_shortcuts
 from hilum.evaluation.shortcuts.erasure import CURVES, check_erasure
 from hilum.evaluation.shortcuts.evidence import check_evidence
 from hilum.evaluation.shortcuts.markers import check_markers, clear_edges, draw_marker
-from hilum.evaluation.shortcuts.masking import MaskedResult, black_out, check_masked, find_boxes, widen
+from hilum.evaluation.shortcuts.masking import MaskedResult, check_masked
 from hilum.evaluation.shortcuts.means import estimate_auroc, estimate_mean
 from hilum.evaluation.shortcuts.metadata import check_metadata
 from hilum.evaluation.shortcuts.sample import CountedScorer, Sample, draw_places

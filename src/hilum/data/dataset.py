@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hilum.config import AugmentConfig
 from hilum.data.augment import augment, build_augmentation, cover_background
 from hilum.preprocess import PreprocessSpec, normalise
-from hilum.types import BoolArray, FloatArray, IntArray, UInt8Array
+from hilum.types import BoolArray, DoubleArray, FloatArray, IntArray, UInt8Array
 
 
 class Draw(NamedTuple):
@@ -28,12 +28,15 @@ class Draw(NamedTuple):
 
 
 class EpochSampler(Sampler[Draw]):
-    """Yields the draws of an epoch: a shuffled pass, or as many draws with classes made equally frequent."""
+    """Yields the draws of an epoch over `count` pictures: a shuffled pass, or with `weights` (n,) as many random draws.
 
-    def __init__(self, labels: IntArray, *, seed: int, balanced: bool) -> None:
-        self.labels = labels
+    A picture is drawn with a probability in proportion to its weight, with replacement.
+    """
+
+    def __init__(self, count: int, *, seed: int, weights: DoubleArray | None = None) -> None:
+        self.count = count
         self.seed = seed
-        self.balanced = balanced
+        self.weights = weights
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -41,17 +44,15 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.count
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        count = len(self.labels)
-        if self.balanced:
-            share = np.bincount(self.labels, minlength=2)[self.labels]
-            order = rng.choice(count, size=count, p=(1 / share) / (1 / share).sum())
+        if self.weights is None:
+            order = rng.permutation(self.count)
         else:
-            order = rng.permutation(count)
-        seeds = rng.integers(0, 2**31, size=count)
+            order = rng.choice(self.count, size=self.count, p=self.weights / self.weights.sum())
+        seeds = rng.integers(0, 2**31, size=self.count)
         return iter([Draw(int(place), int(seed)) for place, seed in zip(order, seeds, strict=True)])
 
 

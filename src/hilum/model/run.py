@@ -3,6 +3,7 @@
 RUN/config.yaml          the resolved configuration
 RUN/manifest.csv         every picture found, RUN/splits.csv which split each is in
 RUN/provenance.json      versions, commit, machine, hashes, timings
+RUN/draws.csv            how often each train picture is drawn, where its surroundings have a say in that
 RUN/model.safetensors    the best weights by the validation criterion
 RUN/history.csv          one row an epoch; RUN/learning_curves.png draws it
 RUN/checkpoints/         last.ckpt, from which --resume continues
@@ -31,6 +32,7 @@ CONFIG = "config.yaml"
 MANIFEST = "manifest.csv"
 SPLITS = "splits.csv"
 PROVENANCE = "provenance.json"
+DRAWS = "draws.csv"
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
 CURVES = "learning_curves.png"

@@ -34,6 +34,7 @@ from hilum.files import new_folder, read_json, write_json
 from hilum.model import run as run_folder
 from hilum.model.callbacks import Averaging, EpochHook, SafeCheckpointIO, Scoreboard, TrainingProgress
 from hilum.model.curves import draw_learning_curves
+from hilum.model.draws import weigh_train
 from hilum.model.module import PneumoniaModule
 from hilum.model.network import RadiographNet, count_outputs
 from hilum.model.processor import has_bfloat16
@@ -162,7 +163,8 @@ def _fit(
     train_rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())
     val_rows = np.flatnonzero((used["split"] == Split.VAL).to_numpy())
 
-    sampler = EpochSampler(labels[train_rows], seed=config.seed, balanced=settings.balance == "sampler")
+    weights = weigh_train(used.iloc[train_rows], pictures[train_rows], out, config)
+    sampler = EpochSampler(len(train_rows), seed=config.seed, weights=weights)
     workers = _count_workers(config)
     lungs = None
     if config.augment.enabled and config.augment.background:

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from hilum.data.acquisition import draw_text
+from hilum.data.lungs import widen
 from hilum.evaluation.intervals import Estimate, estimate_ratios
-from hilum.evaluation.shortcuts.masking import widen
 from hilum.evaluation.shortcuts.means import estimate_mean
 from hilum.evaluation.shortcuts.sample import Sample, ScorePictures, draw_places
 from hilum.evaluation.thresholds import OperatingPoint

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import ndimage
-
+from hilum.data.lungs import black_out, find_boxes, widen
 from hilum.evaluation.intervals import Estimate
 from hilum.evaluation.shortcuts.means import estimate_auroc
 from hilum.evaluation.shortcuts.sample import Sample, ScorePictures
 from hilum.evaluation.thresholds import OperatingPoint
-from hilum.types import BoolArray, DoubleArray, UInt8Array
-
-_MARGIN = 0.02  # of the side, by which masks are widened
+from hilum.types import DoubleArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +64,3 @@ def check_masked(
         without_box=estimate(score(black_out(sample.pictures, find_boxes(lungs)))),
         only_lungs=estimate(score(black_out(sample.pictures, ~lungs))),
     )
-
-
-def widen(masks: BoolArray) -> BoolArray:
-    """Return masks (n, s, s) widened by a small margin."""
-    across = max(1, round(_MARGIN * masks.shape[-1]))
-    return np.stack([ndimage.binary_dilation(mask, iterations=across) for mask in masks])
-
-
-def find_boxes(masks: BoolArray) -> BoolArray:
-    """Return masks (n, s, s) of the smallest upright rectangle around each mask."""
-
-    def span(hit: BoolArray) -> BoolArray:
-        """Return (n, s): from the first to the last True of each row."""
-        return np.logical_or.accumulate(hit, axis=1) & np.logical_or.accumulate(hit[:, ::-1], axis=1)[:, ::-1]
-
-    down, across = np.asarray(masks.any(axis=2)), np.asarray(masks.any(axis=1))
-    return np.asarray(span(down)[:, :, None] & span(across)[:, None, :])
-
-
-def black_out(pictures: UInt8Array, where: BoolArray) -> UInt8Array:
-    """Return pictures that are 0 where `where`; both (n, s, s)."""
-    return np.where(where, np.uint8(0), pictures)
