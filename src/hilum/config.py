@@ -62,6 +62,9 @@ class AugmentConfig(_Section):
     background: float = Field(
         0.0, ge=0, le=1, description="how often all that lies outside the lungs is replaced, against shortcuts"
     )
+    framing: float = Field(
+        0.0, ge=0, le=1, description="how often a picture is cut anew, at random between its edges and the lungs"
+    )
     acquisition_probability: float = Field(
         0.3, ge=0, le=1, description="of each of local contrast, shading, resolution, JPEG and collimation"
     )
@@ -104,7 +107,7 @@ class TrainConfig(_Section):
     mixup: float = Field(0.0, ge=0, le=2, description="alpha of MixUp's Beta distribution; 0: pictures are not mixed")
     pathogen_loss: float = Field(0.5, gt=0, le=10, description="weight of bacterial or viral beside sick or healthy")
     balance: Literal["none", "weights", "sampler", "surroundings"] = Field(
-        "surroundings",
+        "weights",
         description="how rare classes are made to count: in the loss, by drawing them more often, or by drawing the "
         "more often, too, what does not give its label away by its surroundings",
     )

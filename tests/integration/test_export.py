@@ -118,7 +118,7 @@ def test_the_bundle_says_what_it_is(fp32, run):
     assert (spec.name, spec.version, spec.licence) == ("phantoms", "7", "CC0-1.0")
     assert spec.preprocess == SPEC
     trained = RunScorer.open(run).run
-    assert trained.config.train.balance == "surroundings"
+    assert trained.config.train.balance == "weights"
     share = (trained.splits.loc[trained.splits["split"] == Split.VAL, "label"] == "PNEUMONIA").mean()
     # Classes that count alike teach odds of one half, unless an intercept moved them to the share in val.
     assert spec.training_prior == pytest.approx(share if spec.intercept else 0.5)

@@ -69,8 +69,9 @@ def test_a_run_folder_carries_all_that_is_needed_to_repeat_it(trained):
     assert not list(out.rglob("*.partial*"))
 
 
-def test_how_often_each_train_picture_is_drawn_can_be_read(trained, phantoms):
-    out, _ = trained
+def test_how_often_each_train_picture_is_drawn_can_be_read(phantoms, tmp_path):
+    out = tmp_path / "run"
+    train(*phantoms, out, configure("train.balance=surroundings", "train.epochs=1"))
     draws = pd.read_csv(out / "draws.csv")
     _, splits = phantoms
     train_rows = splits[splits["split"] == Split.TRAIN]
@@ -114,7 +115,7 @@ def test_test_pictures_are_never_read(phantoms, tmp_path):
     "settings",
     [
         ("train.balance=sampler", "train.ema_decay=null"),
-        ("train.balance=weights", "train.mixup=0.2"),
+        ("train.mixup=0.2", "augment.framing=0.5", "augment.background=0.3"),
         ("train.batch_norm=freeze", "train.balance=none", "train.clip_norm=null"),
         ("train.patience=1", "train.monitor=val_auroc", "augment.enabled=false", "model.dropout=0.2"),
     ],

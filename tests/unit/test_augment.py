@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from hilum.config import AugmentConfig
-from hilum.data.augment import augment, build_augmentation
+from hilum.data.augment import augment, build_augmentation, reframe
 
 pytestmark = pytest.mark.unit
 
@@ -91,3 +92,31 @@ def test_gamma_keeps_black_and_white(picture):
     chain = build_augmentation(AugmentConfig(**{**OFF, "gamma": 0.9}), size=64)
     black_and_white = torch.tensor([[[0, 255]]], dtype=torch.uint8)
     assert torch.equal(augment(black_and_white, chain, seed=0), black_and_white)
+
+
+def test_a_picture_is_cut_anew_between_its_edges_and_the_lungs():
+    size = 64
+    lungs = np.zeros((size, size), dtype=np.bool_)
+    lungs[20:44, 24:40] = True
+    picture = np.zeros((size, size), dtype=np.uint8)
+    picture[lungs] = 200
+    picture[0], picture[-1], picture[:, 0], picture[:, -1] = 90, 90, 90, 90
+    areas, edges = [], []
+    for seed in range(60):
+        cut = reframe(picture, lungs, rng=np.random.default_rng(seed))
+        assert (cut.shape, cut.dtype) == ((size, size), np.uint8)
+        areas.append((cut > 150).mean())
+        edges.append((cut[:, 0] == 90).mean())
+    whole = lungs.mean()
+    assert min(areas) > 0.95 * whole  # never smaller
+    assert max(areas) > 2 * whole
+    assert max(areas) <= 1
+    assert np.mean(edges) < 0.5  # what stood at the edge is mostly gone
+    again = reframe(picture, lungs, rng=np.random.default_rng(7))
+    np.testing.assert_array_equal(again, reframe(picture, lungs, rng=np.random.default_rng(7)))
+
+
+def test_without_lungs_a_picture_stays_as_it_is():
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    nowhere = np.zeros((8, 8), dtype=np.bool_)
+    np.testing.assert_array_equal(reframe(picture, nowhere, rng=np.random.default_rng(0)), picture)

@@ -294,6 +294,27 @@ def test_metadata_that_tell_are_found(telling, severity):
     assert judgements.judge_metadata(result).severity is severity
 
 
+def test_what_a_model_owes_to_the_files_is_lost_where_they_are_alike():
+    manifest = build_manifest(telling=True)
+    rng = np.random.default_rng(1)
+    ill = (manifest["label"] == "PNEUMONIA").to_numpy()
+    manifest["bytes"] = np.where(ill, 40_000, 52_000) + rng.normal(0, 8000, len(manifest)).astype(int)
+    tested = manifest[manifest["split"] == "test"]
+    scored = score_test(manifest)
+
+    def check(logits):
+        table = scored.table.assign(logit=logits)
+        return check_metadata(type(scored)(scored.split, table, scored.cams), tested, manifest, **DRAWING)
+
+    sizes = tested["bytes"].to_numpy(dtype=float)
+    reader = check((46_000 - sizes) / 4000)
+    assert reader.balanced.value < reader.auroc.value - 0.1
+    assert reader.model_balanced.value < reader.auroc.value - 0.1
+    honest = check(np.where(scored.labels, 2.0, -2.0) + rng.normal(0, 1, len(tested)))
+    assert honest.model_balanced.value > 0.95
+    assert "no more than" in judgements.judge_metadata(honest).figures
+
+
 def test_pictures_that_validated_do_not_teach_the_metadata_baseline():
     manifest = build_manifest(telling=True)
     splits = manifest.assign(split=np.where(np.arange(180) < 100, "train", "test"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from torchvision.transforms import v2
@@ -175,11 +176,28 @@ def cover_background(
     return np.asarray(shown * values + (1 - shown) * cover, dtype=np.uint8)
 
 
+def reframe(picture: UInt8Array, lungs: BoolArray, *, rng: np.random.Generator) -> UInt8Array:
+    """Cut a picture (s, s) anew, each side somewhere between the edge and the lungs, and enlarge it to (s, s).
+
+    How much neck, arms and belly was on the film then tells nothing of the class, and no lung is lost, as it is where
+    crops are drawn without a look at the picture.
+    """
+    size = len(picture)
+    down, across = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
+    if not len(down):
+        return picture
+    shares = rng.random(4)
+    top, left = int(shares[0] * down[0]), int(shares[1] * across[0])
+    bottom, right = size - int(shares[2] * (size - 1 - down[-1])), size - int(shares[3] * (size - 1 - across[-1]))
+    cut = Image.fromarray(picture[top:bottom, left:right])
+    return np.array(cut.resize((size, size), Image.Resampling.BILINEAR))
+
+
 def build_augmentation(config: AugmentConfig, *, size: int) -> v2.Transform:
     """Build the chain for (1, size, size) uint8 pictures; returns the same type and shape.
 
-    Randomness comes from torch's global generator, so a caller who seeds it gets the same picture again. Backgrounds
-    are not covered here but by `cover_background`, which needs to know the lungs.
+    Randomness comes from torch's global generator, so a caller who seeds it gets the same picture again. What
+    needs to know the lungs is not done here but by `reframe` and `cover_background`.
     """
     if not config.enabled:
         return v2.Identity()

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hilum.config import AugmentConfig
-from hilum.data.augment import augment, build_augmentation, cover_background
+from hilum.data.augment import augment, build_augmentation, cover_background, reframe
 from hilum.preprocess import PreprocessSpec, normalise
 from hilum.types import BoolArray, DoubleArray, FloatArray, IntArray, UInt8Array
 
@@ -60,8 +60,8 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
     """Prepared pictures (n, size, size) uint8 and targets, addressed by Draw (augmented) or int (as they are).
 
     `targets` (n, outputs) are what `hilum.data.targets.build_targets` gives. `rows` are the places of the pictures in
-    `pictures`; none given: all of them. With `lungs` (n, size, size) an augmented picture loses its background as often
-    as `config.background` says.
+    `pictures`; none given: all of them. With `lungs` (n, size, size), widened a little, an augmented picture is cut
+    anew as often as `config.framing` says, and loses its background as often as `config.background` says.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
         self.rows = np.arange(len(targets)) if rows is None else rows
         self.targets = targets
         self.lungs = lungs
-        self.background = config.background if config is not None and config.enabled else 0.0
+        self.config = config
         self.chain = build_augmentation(config, size=pictures.shape[1]) if config is not None else None
 
     def __len__(self) -> int:
@@ -86,16 +86,24 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
     def __getitem__(self, draw: Draw | int) -> tuple[Tensor, FloatArray]:
         place, seed = draw if isinstance(draw, tuple) else (draw, -1)
         gray = np.array(self.pictures[self.rows[place]])
-        if self.lungs is not None and seed >= 0:
-            rng = np.random.default_rng([seed, 1])
-            if rng.random() < self.background:
-                other = int(rng.integers(len(self)))
-                surroundings = (self.pictures[self.rows[other]], self.lungs[other])
-                gray = cover_background(gray, self.lungs[place], other=surroundings, rng=rng)
+        if self.chain is not None and seed >= 0:
+            gray = self._change_around_lungs(gray, place, seed=seed)
         picture = torch.from_numpy(gray)[None]
         if self.chain is not None and seed >= 0:
             picture = augment(picture, self.chain, seed=seed)
         return picture, self.targets[place]
+
+    def _change_around_lungs(self, gray: UInt8Array, place: int, *, seed: int) -> UInt8Array:
+        if self.lungs is None or self.config is None:
+            return gray
+        lungs = self.lungs[place]
+        rng = np.random.default_rng([seed, 1])
+        if rng.random() < self.config.background:
+            other = int(rng.integers(len(self)))
+            gray = cover_background(gray, lungs, other=(self.pictures[self.rows[other]], self.lungs[other]), rng=rng)
+        if rng.random() < self.config.framing:
+            gray = reframe(gray, lungs, rng=rng)
+        return gray
 
 
 class Collate:

@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hilum.data.lungs import black_out, find_boxes, segment_all, widen
+from hilum.data.lungs import black_out, find_boxes
 from hilum.types import BoolArray, DoubleArray, UInt8Array
 
 FOLDS = 5
@@ -26,12 +26,12 @@ _COMPONENTS = 80
 _FLOOR = 0.1  # smallest propensity that counts: no picture weighs more than ten times what another one does
 
 
-def describe_surroundings(pictures: UInt8Array, file_facts: DoubleArray) -> DoubleArray:
+def describe_surroundings(pictures: UInt8Array, lungs: BoolArray, file_facts: DoubleArray) -> DoubleArray:
     """Return what is known without the lungs: a thumbnail without their box, the file's facts, the place of the box.
 
-    `pictures` are (n, s, s), `file_facts` (n, m); the result is (n, features).
+    `pictures` and `lungs`, widened a little, are (n, s, s), `file_facts` (n, m); the result is (n, features).
     """
-    boxes = find_boxes(widen(segment_all(pictures)))
+    boxes = find_boxes(lungs)
     rows, columns = np.asarray(boxes.any(axis=2)), np.asarray(boxes.any(axis=1))
     place = [side.argmax(axis=1) for side in (rows, rows[:, ::-1], columns, columns[:, ::-1])]
     shrunk = [

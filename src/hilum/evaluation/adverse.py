@@ -17,6 +17,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from hilum.data.cache import read_prepared
+from hilum.data.lungs import segment_all, widen
 from hilum.data.manifest import require_both_classes
 from hilum.data.splits import join_patients
 from hilum.data.surroundings import FOLDS, describe_surroundings, judge_surroundings
@@ -72,7 +73,8 @@ def choose_adverse(train: pd.DataFrame, pictures: UInt8Array, *, share: float, s
         raise DataError(
             f"An adverse validation needs at least {FOLDS} patients of each class in train; one has {fewest}."
         )
-    surroundings = describe_surroundings(pictures, train[["bytes", "mean"]].to_numpy(dtype=np.float64))
+    lungs = widen(segment_all(pictures))
+    surroundings = describe_surroundings(pictures, lungs, train[["bytes", "mean"]].to_numpy(dtype=np.float64))
     evidence = judge_surroundings(surroundings, sick, train["patient"].to_numpy(), seed=seed)
     wrong = np.where(sick, -evidence, evidence)
     worst = [_choose_worst(wrong, patients, here, share=share) for here in (sick, ~sick)]

@@ -19,7 +19,9 @@ from hilum.types import BoolArray, DoubleArray, Label, UInt8Array
 logger = logging.getLogger(__name__)
 
 
-def weigh_train(train: pd.DataFrame, pictures: UInt8Array, out: Path, config: Config) -> DoubleArray | None:
+def weigh_train(
+    train: pd.DataFrame, pictures: UInt8Array, lungs: BoolArray | None, out: Path, config: Config
+) -> DoubleArray | None:
     """Return the weights (n,) of the draws of split train, None where each picture is drawn once an epoch.
 
     Those by surroundings are written to draws.csv of the run `out` and read from there when it is resumed.
@@ -27,28 +29,27 @@ def weigh_train(train: pd.DataFrame, pictures: UInt8Array, out: Path, config: Co
     Args:
         train: rows of the splits.
         pictures: the same, prepared, (n, s, s).
+        lungs: their masks (n, s, s), widened a little; needed where surroundings have a say.
         out: the run folder, with its manifest.
         config: `train.balance` chooses.
     """
     sick = (train["label"] == Label.PNEUMONIA).to_numpy()
     if config.train.balance == "sampler":
         return np.asarray(1 / np.where(sick, sick.mean(), (~sick).mean()), dtype=np.float64)
-    if config.train.balance != "surroundings":
+    if config.train.balance != "surroundings" or lungs is None:
         return None
     path = out / run_folder.DRAWS
     if not path.exists():
-        _write_draws(train, sick, pictures, path, config)
+        _write_draws(train, pictures, lungs, path, config)
     draws = pd.read_csv(path, usecols=["weight"], converters={"weight": float})
     return draws["weight"].to_numpy(dtype=np.float64)
 
 
-def _write_draws(train: pd.DataFrame, sick: BoolArray, pictures: UInt8Array, path: Path, config: Config) -> None:
-    logger.info(
-        "finding the lungs in %s training pictures, to see what their surroundings give away", f"{len(train):,}"
-    )
+def _write_draws(train: pd.DataFrame, pictures: UInt8Array, lungs: BoolArray, path: Path, config: Config) -> None:
+    sick = (train["label"] == Label.PNEUMONIA).to_numpy()
     known = read_manifest(path.with_name(run_folder.MANIFEST)).drop_duplicates("path").set_index("path")
     facts = known.loc[train["path"], ["bytes", "mean"]].to_numpy(dtype=np.float64)
-    surroundings = describe_surroundings(pictures, facts)
+    surroundings = describe_surroundings(pictures, lungs, facts)
     evidence = judge_surroundings(surroundings, sick, train["patient"].to_numpy(), seed=config.seed)
     weights = weigh_draws(evidence, sick)
     before, after = (roc_auc_score(sick, evidence, sample_weight=by) for by in (None, weights))

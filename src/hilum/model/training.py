@@ -25,7 +25,7 @@ from hilum import progress
 from hilum.config import Config, TrainConfig, load_config
 from hilum.data.cache import open_cache
 from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
-from hilum.data.lungs import segment_all
+from hilum.data.lungs import segment_all, widen
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import check_leakage, hash_splits, read_splits
 from hilum.data.targets import build_targets
@@ -39,7 +39,7 @@ from hilum.model.module import PneumoniaModule
 from hilum.model.network import RadiographNet, count_outputs
 from hilum.model.processor import has_bfloat16
 from hilum.model.weights import WeightsSource, initialise
-from hilum.types import IntArray, Label, Pathogen, Split
+from hilum.types import BoolArray, IntArray, Label, Pathogen, Split, UInt8Array
 
 logger = logging.getLogger(__name__)
 
@@ -163,12 +163,10 @@ def _fit(
     train_rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())
     val_rows = np.flatnonzero((used["split"] == Split.VAL).to_numpy())
 
-    weights = weigh_train(used.iloc[train_rows], pictures[train_rows], out, config)
+    lungs = _find_lungs(pictures[train_rows], config)
+    weights = weigh_train(used.iloc[train_rows], pictures[train_rows], lungs, out, config)
     sampler = EpochSampler(len(train_rows), seed=config.seed, weights=weights)
     workers = _count_workers(config)
-    lungs = None
-    if config.augment.enabled and config.augment.background:
-        lungs = segment_all(pictures[train_rows])
     train_loader = build_loader(
         RadiographDataset(pictures, targets[train_rows], rows=train_rows, config=config.augment, lungs=lungs),
         config.preprocess,
@@ -222,6 +220,15 @@ def _fit(
     return TrainingResult(
         out, int(best["epoch"]), float(best["val_loss"]), float(best["val_auroc"]), finished - started
     )
+
+
+def _find_lungs(pictures: UInt8Array, config: Config) -> BoolArray | None:
+    """Return the lungs of the train pictures, (n, s, s), widened a little; None where nothing needs to know them."""
+    changes = config.augment.enabled and (config.augment.framing or config.augment.background)
+    if not changes and config.train.balance != "surroundings":
+        return None
+    logger.info("finding the lungs in %s training pictures", f"{len(pictures):,}")
+    return widen(segment_all(pictures))
 
 
 def _interruption(out: Path) -> InterruptionError:

@@ -53,13 +53,15 @@ class Shortcut:
     """One classifier on metadata.
 
     `features`: its columns; those that do not vary in train are left out. `constant`: none varies, so that it can
-    say nothing and scores 0.5. `scores`: per split that holds both classes.
+    say nothing and scores 0.5. `scores`: per split that holds both classes. `evidence`: what it says of each row, the
+    log odds of PNEUMONIA.
     """
 
     name: str
     features: tuple[str, ...]
     constant: bool
     scores: Mapping[Split, Auroc]
+    evidence: DoubleArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def check_shortcuts(frame: pd.DataFrame, *, seed: int, resamples: int = 1000) ->
                 scores[split] = measure_auroc(
                     positive[inside], says[inside], patients, rng=np.random.default_rng(seed), resamples=resamples
                 )
-        return Shortcut(name, features, constant=not varying, scores=scores)
+        return Shortcut(name, features, constant=not varying, scores=scores, evidence=says)
 
     every = tuple(FEATURES)
     together = (

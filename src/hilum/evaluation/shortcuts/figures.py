@@ -64,9 +64,10 @@ def _show_example(above: Axes, below: Axes, sample: Sample, place: int, *, full_
 
 
 def draw_aurocs(masked: MaskedResult, metadata: MetadataResult, path: Path) -> Figure:
-    """Draw the AUROC of whole pictures, lungs alone, no lungs, and metadata alone, with intervals."""
+    """Draw the AUROC of whole pictures, with files alike, lungs alone, no lungs, and metadata alone, with intervals."""
     bars = [
         ("whole\npicture", masked.whole, COLOURS[Split.TRAIN]),
+        ("files\nalike", metadata.model_balanced, COLOURS[Split.TEST]),
         ("lungs\nalone", masked.only_lungs, COLOURS[Split.VAL]),
         ("without\nlungs", masked.without_lungs, COLOURS[Label.PNEUMONIA]),
         ("without box\naround lungs", masked.without_box, COLOURS[Pathogen.BACTERIA]),

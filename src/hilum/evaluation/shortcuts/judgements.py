@@ -172,7 +172,9 @@ def judge_metadata(result: MetadataResult) -> Judgement:
     }[severity]
     figures = (
         f"size, file size and mean gray alone, learnt on {write_count(result.trained_on, 'picture')}, reach an AUROC "
-        f"of {write_estimate(result.auroc, percent=False)}"
+        f"of {write_estimate(result.auroc, percent=False)}; where pictures are weighed so that they reach no more than "
+        f"{write_value(result.balanced, percent=False)}, the model has "
+        f"{write_estimate(result.model_balanced, percent=False)}"
     )
     return Judgement(severity, meaning, figures)
 

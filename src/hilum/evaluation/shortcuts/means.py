@@ -23,15 +23,26 @@ def estimate_mean(values: DoubleArray, patients: Sequence[str], *, resamples: in
 
 
 def estimate_auroc(
-    labels: BoolArray, scores: DoubleArray, patients: Sequence[str], *, resamples: int, seed: int
+    labels: BoolArray,
+    scores: DoubleArray,
+    patients: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+    weights: DoubleArray | None = None,
 ) -> Estimate:
-    """Return the AUROC of scores in [0, 1], both (n,); its interval resamples patients."""
+    """Return the AUROC of scores in [0, 1], both (n,); its interval resamples patients.
+
+    With `weights` (n,) a picture counts as often as its weight says.
+    """
     if labels.all() or not labels.any():
         return Estimate(None, reason="the pictures are of one class")
+    counts = np.ones(labels.size) if weights is None else weights
     metric_set = MetricSet(labels, scores, threshold=0.5)
-    point = float(metric_set.compute(np.ones((1, labels.size)))["auroc"][0])
+    point = float(metric_set.compute(counts[None])["auroc"][0])
     blocks = draw_resamples(patients, resamples=resamples, seed=seed)
-    return _take_interval(point, np.concatenate([metric_set.compute(weights)["auroc"] for weights in blocks]), patients)
+    drawn = np.concatenate([metric_set.compute(block * counts)["auroc"] for block in blocks])
+    return _take_interval(point, drawn, patients)
 
 
 def _take_interval(point: float, drawn: DoubleArray, patients: Sequence[str]) -> Estimate:

@@ -49,7 +49,12 @@ class ShortcutResults:
             "n": len(self.sample),
             "forward_passes": self.forward_passes,
             "lungs": {"found": self.found_lungs, "mean_area": float(self.sample.masks.mean())},
-            "metadata_only": {"trained_on": self.metadata.trained_on, "auroc": self.metadata.auroc.to_json()},
+            "metadata_only": {
+                "trained_on": self.metadata.trained_on,
+                "auroc": self.metadata.auroc.to_json(),
+                "auroc_balanced": self.metadata.balanced.to_json(),
+                "auroc_of_model_balanced": self.metadata.model_balanced.to_json(),
+            },
             "masked": {
                 "n": masked.n,
                 "area": masked.area,
