@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from scipy.special import expit
 
@@ -60,7 +61,8 @@ def check_metadata(
     trees = check.together[0]
     score = trees.scores[Split.TEST]
     auroc = Estimate(score.value, score.ci_low, score.ci_high, method="bootstrap")
-    evidence = pd.Series(trees.evidence[len(train) :], index=evaluated["path"])[scored.texts("path")].to_numpy()
+    known = pd.Series(trees.evidence[len(train) :], index=evaluated["path"])
+    evidence: DoubleArray = np.asarray(known[scored.texts("path")], dtype=np.float64)
     weights = weigh_draws(evidence, scored.labels)
 
     def estimate(logits: DoubleArray) -> Estimate:
