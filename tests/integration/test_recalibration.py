@@ -3,18 +3,21 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.brightness_bundle import PRIOR, SIZE, TEMPERATURE, write_brightness_bundle
+from tests.brightness_bundle import PRIOR, SIZE, TEMPERATURE, compute_features, write_brightness_bundle
 
 from hilum.bundle import OperatingPointSpec, read_bundle, write_bundle
 from hilum.cli import app
 from hilum.data.manifest import load_data, write_manifest
+from hilum.data.phantom import draw_phantom
 from hilum.errors import DataError, HilumError, LeakageError
 from hilum.evaluation.conformal import ConformalRule
 from hilum.evaluation.recalibration import recalibrate_bundle, tell_gain
 from hilum.files import read_json
+from hilum.inference.gate import fit_gate
 from hilum.inference.grey_zone import GreyZone
 from hilum.inference.predictor import Predictor
 from hilum.inference.scoring import BundleScorer
+from hilum.types import Label
 
 pytestmark = pytest.mark.integration
 
@@ -185,6 +188,17 @@ def test_the_command_prints_before_and_after_and_predict_tells_zones(bundle, loc
         assert cells[-1] == zone.place(float(cells[2]))
     app([*arguments[:-1], str(tmp_path / "plain.csv")], standalone_mode=False)
     assert (tmp_path / "plain.csv").read_text(encoding="utf-8").splitlines()[0].endswith(",message")
+
+
+def test_pictures_that_the_gate_would_refuse_are_counted(local, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    phantoms = np.stack([draw_phantom(rng, label=Label.NORMAL, pathogen=None, size=SIZE) for _ in range(40)])
+    features = compute_features(phantoms)
+    gated = write_brightness_bundle(tmp_path / "gated", gate=fit_gate(features[:30], features[30:]), points=POINTS)
+    done = run(gated, local, tmp_path / "out")
+    assert done.refused == done.local.n == 60  # flat gray pictures are no radiographs
+    app(["recalibrate", str(gated.folder), str(local), "--out", str(tmp_path / "again")], standalone_mode=False)
+    assert "finds 60 of these 60 pictures unlike those of training" in capsys.readouterr().out
 
 
 def test_an_evaluation_of_the_bundle_measures_its_own_points(bundle, local, tmp_path):

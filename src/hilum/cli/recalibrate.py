@@ -80,4 +80,9 @@ def _print_change(done: Recalibrated) -> None:
     )
     if done.failed:
         typer.echo(f"Pictures without a score: {done.failed:,}")
+    if done.refused:
+        typer.echo(
+            f"The input gate finds {done.refused:,} of these {local.n:,} pictures unlike those of training. They took "
+            "part here, but hilum predict gives such a picture no verdict, unless told --no-gate"
+        )
     typer.echo(f"Bundle: {done.bundle.folder}")

@@ -30,6 +30,7 @@ from hilum.evaluation.intervals import Estimate, estimate_metrics, estimate_rati
 from hilum.evaluation.scoring import ScoredSplit, score_split, select_rows
 from hilum.evaluation.wording import write_count, write_decimal, write_percent
 from hilum.inference.decision import is_positive
+from hilum.inference.predictor import Predictor
 from hilum.inference.scoring import BundleScorer
 from hilum.report.render import render_text
 from hilum.types import BoolArray, DoubleArray, Label, Split, Status
@@ -48,11 +49,12 @@ _METHOD = (
 
 @dataclass(frozen=True, slots=True)
 class Recalibrated:
-    """The new bundle, and how many local pictures could not be scored."""
+    """The new bundle, how many local pictures could not be scored, and how many its input gate would refuse."""
 
     bundle: Bundle
     local: RecalibrationSpec
     failed: int
+    refused: int
 
 
 def recalibrate_bundle(
@@ -114,7 +116,14 @@ def recalibrate_bundle(
         files = {name: scorer.bundle.folder / name for name in base.files} | {MODEL_CARD: card}
         bundle = write_bundle(out, spec, files)
     failed = int((manifest["status"] != Status.OK).sum()) + sum(scored.count_failures().values())
-    return Recalibrated(bundle, local, failed)
+    return Recalibrated(bundle, local, failed, _count_refused(bundle, scored.texts("path")))
+
+
+def _count_refused(bundle: Bundle, paths: list[str]) -> int:
+    """Count the pictures that the input gate takes for no radiographs like those of training; all of them were used."""
+    if bundle.gate is None:
+        return 0
+    return sum(answer.status == Status.NOT_CHEST_XRAY for answer in Predictor.open(bundle).predict(paths))
 
 
 def _refuse_known(base: BundleSpec, digest: str, data: str) -> None:

@@ -70,8 +70,8 @@ def draw_aurocs(masked: MaskedResult, metadata: MetadataResult, path: Path) -> F
         ("files\nalike", metadata.model_balanced, COLOURS[Split.TEST]),
         ("lungs\nalone", masked.only_lungs, COLOURS[Split.VAL]),
         ("without\nlungs", masked.without_lungs, COLOURS[Label.PNEUMONIA]),
-        ("without box\naround lungs", masked.without_box, COLOURS[Pathogen.BACTERIA]),
-        ("file meta-\ndata alone", metadata.auroc, NEUTRAL),
+        ("without\nlung box", masked.without_box, COLOURS[Pathogen.BACTERIA]),
+        ("metadata\nalone", metadata.auroc, NEUTRAL),
     ]
     shown = [(name, estimate, colour) for name, estimate, colour in bars if estimate.value is not None]
     with draw_figure(path, width=HALF_WIDTH, height=4.4) as figure:
