@@ -6,7 +6,13 @@ from sklearn.metrics import roc_curve
 
 from hilum.config import EvaluateConfig
 from hilum.errors import EvaluationError
-from hilum.evaluation.thresholds import fit_operating_point, fit_threshold, fit_youden
+from hilum.evaluation.thresholds import (
+    count_above_cuts,
+    fit_operating_point,
+    fit_stable_youden,
+    fit_threshold,
+    fit_youden,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -85,6 +91,35 @@ def test_neighbouring_floats_are_still_divided():
 
 def test_scores_without_information_call_everything_pneumonia():
     assert fit_youden(np.array([True, False]), np.array([0.6, 0.6])) == pytest.approx(0.3)
+
+
+@given(samples())
+@settings(deadline=None, max_examples=30)
+def test_the_stable_cut_is_one_of_the_cuts_and_the_same_each_time(sample):
+    labels, probabilities = sample
+    threshold = fit_stable_youden(labels, probabilities)
+    assert threshold in count_above_cuts(labels, probabilities)[0]
+    assert threshold == fit_stable_youden(labels, probabilities)
+
+
+def test_the_stable_cut_moves_less_from_sample_to_sample_and_loses_nothing():
+    """Two normal distributions whose best cut is 0 in log-odds."""
+    rng = np.random.default_rng(0)
+    plain, stable = [], []
+    for _ in range(60):
+        labels = rng.random(300) < 0.7
+        probabilities = 1 / (1 + np.exp(-rng.normal(np.where(labels, 2.5, -2.5), 1.5)))
+        for fit, found in ((fit_youden, plain), (fit_stable_youden, stable)):
+            threshold = fit(labels, probabilities)
+            found.append(np.log(threshold / (1 - threshold)))
+    assert np.std(stable) < 0.8 * np.std(plain)
+    assert abs(np.mean(stable)) < 0.25
+
+
+def test_the_stable_cut_of_few_pictures():
+    labels, probabilities = np.array([False, False, True, True]), np.array([0.1, 0.3, 0.7, 0.9])
+    assert fit_stable_youden(labels, probabilities) == pytest.approx(0.5)
+    assert 0 <= fit_stable_youden(np.array([True, False]), np.array([0.6, 0.6])) <= 1
 
 
 @pytest.mark.parametrize("labels", [np.ones(3, bool), np.zeros(3, bool)])

@@ -9,7 +9,7 @@ from typing import Final, Literal, Self
 from hilum.bundle import OperatingPointSpec
 from hilum.config import EvaluateConfig
 from hilum.evaluation.metrics import count_confusion
-from hilum.evaluation.thresholds import fit_specific_threshold, fit_threshold, fit_youden
+from hilum.evaluation.thresholds import fit_specific_threshold, fit_stable_youden, fit_threshold
 from hilum.types import BoolArray, DoubleArray, Split
 
 _SENSITIVITIES: Final = (0.95, 0.99)
@@ -40,7 +40,11 @@ class PointRule:
 
     def describe(self) -> str:
         """Return the rule in words."""
-        return "largest Youden's J" if self.share is None else f"{self.kind} of at least {self.share:g}"
+        return (
+            "largest Youden's J, mean over resamples"
+            if self.share is None
+            else f"{self.kind} of at least {self.share:g}"
+        )
 
     def fit(self, labels: BoolArray, probabilities: DoubleArray) -> float:
         """Return the threshold. Shapes: both (n,).
@@ -49,7 +53,7 @@ class PointRule:
             EvaluationError: a class is missing that the rule needs.
         """
         if self.share is None:
-            return fit_youden(labels, probabilities)
+            return fit_stable_youden(labels, probabilities)
         if self.kind == "sensitivity":
             return fit_threshold(labels, probabilities, min_sensitivity=self.share)
         return fit_specific_threshold(labels, probabilities, min_specificity=self.share)
