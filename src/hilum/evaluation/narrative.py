@@ -93,10 +93,15 @@ def _tell_training(results: Results, description: Mapping[str, str]) -> list[str
     else:
         sentences.append(f"Threshold and calibration came with the model (from {results.point.source}).")
     if tested.split is Split.TEST:
-        apart = " No patient of test stands in another split." if len(counts) > 1 else ""
+        # What a bundle was made from is not at hand, so that nothing can be promised of these pictures.
+        apart = (
+            "and nothing was chosen on them. No patient of test stands in another split."
+            if len(counts) > 1
+            else "; whether the model or its thresholds were made with some of them cannot be told from a bundle."
+        )
         sentences.append(
             f"The {_count_pictures(results)} of {write_count(tested.patients, 'patient')} in test "
-            f"({write_percent(tested.share)} PNEUMONIA) were scored after that, and nothing was chosen on them.{apart}"
+            f"({write_percent(tested.share)} PNEUMONIA) were scored after that{', ' if len(counts) > 1 else ''}{apart}"
         )
     elif tested.split is Split.VAL:
         sentences.append(
