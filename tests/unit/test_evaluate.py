@@ -12,7 +12,7 @@ from hilum.data.manifest import COLUMNS as MANIFEST_COLUMNS
 from hilum.errors import EvaluationError, HilumError, LeakageError
 from hilum.evaluation.evaluate import evaluate
 from hilum.evaluation.metrics import METRICS
-from hilum.evaluation.thresholds import OperatingPoint
+from hilum.evaluation.thresholds import OperatingPoint, fit_stable_youden
 from hilum.inference.decision import calibrate
 from hilum.types import Score, Split
 
@@ -134,6 +134,8 @@ def test_threshold_and_temperature_come_from_val_alone(evaluated, splits, tmp_pa
     chosen = (val["probability"] >= evaluated.point.threshold).groupby(ill).mean()
     largest = (true_rate - false_rate).max()
     assert largest - 0.05 <= chosen[True] - chosen[False] <= largest + 1e-9
+    steady = fit_stable_youden(ill.to_numpy(), val["probability"].to_numpy())
+    assert evaluated.point.threshold == pytest.approx(steady)
 
 
 def test_same_seed_gives_the_same_files(evaluated, splits, tmp_path):

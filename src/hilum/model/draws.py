@@ -40,13 +40,14 @@ def weigh_train(
         return None
     path = out / run_folder.DRAWS
     if not path.exists():
-        _write_draws(train, pictures, lungs, path, config)
+        _write_draws(train, sick, pictures, lungs, path, config)
     draws = pd.read_csv(path, usecols=["weight"], converters={"weight": float})
     return draws["weight"].to_numpy(dtype=np.float64)
 
 
-def _write_draws(train: pd.DataFrame, pictures: UInt8Array, lungs: BoolArray, path: Path, config: Config) -> None:
-    sick = (train["label"] == Label.PNEUMONIA).to_numpy()
+def _write_draws(
+    train: pd.DataFrame, sick: BoolArray, pictures: UInt8Array, lungs: BoolArray, path: Path, config: Config
+) -> None:
     known = read_manifest(path.with_name(run_folder.MANIFEST)).drop_duplicates("path").set_index("path")
     facts = known.loc[train["path"], ["bytes", "mean"]].to_numpy(dtype=np.float64)
     surroundings = describe_surroundings(pictures, lungs, facts)
