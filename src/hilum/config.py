@@ -59,11 +59,8 @@ class AugmentConfig(_Section):
     jpeg_quality_min: int = Field(15, ge=5, le=100, description="lowest JPEG quality; 100: none is compressed again")
     collimation: float = Field(0.1, ge=0, le=0.3, description="widest black strip at an edge, as a share of the side")
     marks: float = Field(0.3, ge=0, le=1, description="how probable letters and covers near the edges are")
-    background: float = Field(
-        0.0, ge=0, le=1, description="how often all that lies outside the lungs is replaced, against shortcuts"
-    )
-    framing: float = Field(
-        0.0, ge=0, le=1, description="how often a picture is cut anew, at random between its edges and the lungs"
+    corners: float = Field(
+        0.7, ge=0, le=1, description="how often each corner, as far as no lung lies there, is another child's"
     )
     acquisition_probability: float = Field(
         0.3, ge=0, le=1, description="of each of local contrast, shading, resolution, JPEG and collimation"

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from torchvision.transforms import v2
@@ -23,6 +22,7 @@ from hilum.types import BoolArray, DoubleArray, UInt8Array
 
 _GRAYS = slice(13, 243)  # neither black nor white: the beam beyond the body and markers carry no detail to lose
 _DRAWS = 5
+_CORNERS = (0.12, 0.38)  # of the side: room for a marker with its border, less than reaches the middle
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 """Shares of the configured strengths, one of which a picture gets where augmentation is graded."""
 
@@ -151,53 +151,39 @@ def draw_marks(picture: UInt8Array, *, rng: np.random.Generator) -> UInt8Array:
     return picture
 
 
-def cover_background(
-    picture: UInt8Array, lungs: BoolArray, *, other: tuple[UInt8Array, BoolArray], rng: np.random.Generator
+def exchange_corners(
+    picture: UInt8Array,
+    lungs: BoolArray,
+    *,
+    other: tuple[UInt8Array, BoolArray],
+    probability: float,
+    rng: np.random.Generator,
 ) -> UInt8Array:
-    """Put something else around the lungs (s, s): every other time the surroundings of another child, `other`.
+    """Put corners of another child's picture, `other`, in place of a picture's own (s, s), each with `probability`.
 
-    Else one gray, noise or a blur of the picture itself; the edge is soft. What a network then says it must have seen
-    in the lungs: no marker, collar or belly tells the class. Surroundings of another child hold no lung of its own, for
-    the picture shows as far as the lungs of either reach (Xiao et al. 2021, arXiv:2006.09994, for photographs).
-    """
-    values = picture.astype(np.float32)
-    kind = rng.integers(6)
-    if kind == 0:
-        cover = np.full_like(values, rng.uniform(0, 255))
-    elif kind == 1:
-        cover = np.clip(rng.normal(rng.uniform(40, 200), 30, picture.shape), 0, 255).astype(np.float32)
-    elif kind == 2:
-        cover = ndimage.gaussian_filter(values, 0.08 * picture.shape[0])
-    else:
-        surroundings, others = other
-        cover, lungs = surroundings.astype(np.float32), lungs | others
-    grown = ndimage.binary_dilation(lungs, iterations=int(rng.integers(1, max(2, picture.shape[0] // 20))))
-    shown = ndimage.gaussian_filter(grown.astype(np.float32), 0.01 * picture.shape[0])
-    return np.asarray(shown * values + (1 - shown) * cover, dtype=np.uint8)
-
-
-def reframe(picture: UInt8Array, lungs: BoolArray, *, rng: np.random.Generator) -> UInt8Array:
-    """Cut a picture (s, s) anew, each side somewhere between the edge and the lungs, and enlarge it to (s, s).
-
-    How much neck, arms and belly was on the film then tells nothing of the class, and no lung is lost, as it is where
-    crops are drawn without a look at the picture.
+    Markers, collars and corners of the film then tell nothing of the class. The lungs (s, s) of neither child are
+    touched, so no finding is lost and none is added; the edge is soft.
     """
     size = len(picture)
-    down, across = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
-    if not len(down):
-        return picture
-    shares = rng.random(4)
-    top, left = int(shares[0] * down[0]), int(shares[1] * across[0])
-    bottom, right = size - int(shares[2] * (size - 1 - down[-1])), size - int(shares[3] * (size - 1 - across[-1]))
-    cut = Image.fromarray(picture[top:bottom, left:right])
-    return np.array(cut.resize((size, size), Image.Resampling.BILINEAR))
+    exchanged = np.zeros((size, size), dtype=np.float32)
+    for top in (True, False):
+        for left in (True, False):
+            height, width = (int(share * size) for share in rng.uniform(*_CORNERS, 2))
+            if rng.random() < probability:
+                rows = slice(0, height) if top else slice(size - height, size)
+                columns = slice(0, width) if left else slice(size - width, size)
+                exchanged[rows, columns] = 1
+    surroundings, others = other
+    exchanged[lungs | others] = 0
+    exchanged = ndimage.gaussian_filter(exchanged, 0.01 * size)
+    return np.asarray(exchanged * surroundings + (1 - exchanged) * picture, dtype=np.uint8)
 
 
 def build_augmentation(config: AugmentConfig, *, size: int) -> v2.Transform:
     """Build the chain for (1, size, size) uint8 pictures; returns the same type and shape.
 
     Randomness comes from torch's global generator, so a caller who seeds it gets the same picture again. What
-    needs to know the lungs is not done here but by `reframe` and `cover_background`.
+    needs to know the lungs is not done here but by `exchange_corners`.
     """
     if not config.enabled:
         return v2.Identity()

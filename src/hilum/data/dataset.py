@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hilum.config import AugmentConfig
-from hilum.data.augment import augment, build_augmentation, cover_background, reframe
+from hilum.data.augment import augment, build_augmentation, exchange_corners
 from hilum.preprocess import PreprocessSpec, normalise
 from hilum.types import BoolArray, DoubleArray, FloatArray, IntArray, UInt8Array
 
@@ -60,8 +60,8 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
     """Prepared pictures (n, size, size) uint8 and targets, addressed by Draw (augmented) or int (as they are).
 
     `targets` (n, outputs) are what `hilum.data.targets.build_targets` gives. `rows` are the places of the pictures in
-    `pictures`; none given: all of them. With `lungs` (n, size, size), widened a little, an augmented picture is cut
-    anew as often as `config.framing` says, and loses its background as often as `config.background` says.
+    `pictures`; none given: all of them. With `lungs` (n, size, size), widened a little, an augmented picture
+    gets corners of others as often as `config.corners` says.
     """
 
     def __init__(
@@ -87,23 +87,19 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
         place, seed = draw if isinstance(draw, tuple) else (draw, -1)
         gray = np.array(self.pictures[self.rows[place]])
         if self.chain is not None and seed >= 0:
-            gray = self._change_around_lungs(gray, place, seed=seed)
+            gray = self._exchange_corners(gray, place, seed=seed)
         picture = torch.from_numpy(gray)[None]
         if self.chain is not None and seed >= 0:
             picture = augment(picture, self.chain, seed=seed)
         return picture, self.targets[place]
 
-    def _change_around_lungs(self, gray: UInt8Array, place: int, *, seed: int) -> UInt8Array:
+    def _exchange_corners(self, gray: UInt8Array, place: int, *, seed: int) -> UInt8Array:
         if self.lungs is None or self.config is None:
             return gray
-        lungs = self.lungs[place]
         rng = np.random.default_rng([seed, 1])
-        if rng.random() < self.config.background:
-            other = int(rng.integers(len(self)))
-            gray = cover_background(gray, lungs, other=(self.pictures[self.rows[other]], self.lungs[other]), rng=rng)
-        if rng.random() < self.config.framing:
-            gray = reframe(gray, lungs, rng=rng)
-        return gray
+        chosen = int(rng.integers(len(self)))
+        other = (self.pictures[self.rows[chosen]], self.lungs[chosen])
+        return exchange_corners(gray, self.lungs[place], other=other, probability=self.config.corners, rng=rng)
 
 
 class Collate:
