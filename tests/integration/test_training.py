@@ -115,7 +115,7 @@ def test_test_pictures_are_never_read(phantoms, tmp_path):
     "settings",
     [
         ("train.balance=sampler", "train.ema_decay=null"),
-        ("train.mixup=0.2", "augment.framing=0.5", "augment.background=0.3"),
+        ("train.mixup=0.2", "augment.corners=0"),
         ("train.batch_norm=freeze", "train.balance=none", "train.clip_norm=null"),
         ("train.patience=1", "train.monitor=val_auroc", "augment.enabled=false", "model.dropout=0.2"),
     ],

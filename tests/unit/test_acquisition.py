@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hilum.config import AugmentConfig
 from hilum.data import acquisition as acq
-from hilum.data.augment import change_acquisition, cover_background, draw_display_curve, loses_detail
+from hilum.data.augment import change_acquisition, draw_display_curve, loses_detail
 
 pytestmark = pytest.mark.unit
 
@@ -157,30 +157,3 @@ def test_a_curve_that_makes_the_chest_white_black_or_flat_loses_detail(picture):
 def test_no_drawn_curve_loses_detail(seed):
     drawn = draw_display_curve(LEVELS, STRONG, rng=np.random.default_rng(seed))
     assert not loses_detail(LEVELS, drawn)
-
-
-def test_another_background_leaves_the_lungs_as_they_are(picture):
-    lungs = np.zeros(picture.shape, dtype=np.bool_)
-    lungs[16:48, 16:48] = True
-    other = np.full_like(picture, 7), np.zeros_like(lungs)
-    kinds = set()
-    for seed in range(20):
-        covered = cover_background(picture, lungs, other=other, rng=np.random.default_rng(seed))
-        np.testing.assert_allclose(covered[18:46, 18:46].astype(int), picture[18:46, 18:46], atol=1)
-        assert np.abs(covered[:8].astype(float) - picture[:8]).mean() > 2
-        kinds.add(bool((covered[:8] == 7).all()))
-    assert kinds == {True, False}  # the surroundings of the other one, and what is made up
-
-
-def test_surroundings_of_another_child_show_no_lung_of_that_child(picture):
-    lungs, others = np.zeros((2, *picture.shape), dtype=np.bool_)
-    lungs[20:30, 20:30] = True
-    others[8:56, 8:56] = True
-    stranger = np.where(others, 255, 7).astype(np.uint8)
-    swapped = 0
-    for seed in range(20):
-        covered = cover_background(picture, lungs, other=(stranger, others), rng=np.random.default_rng(seed))
-        if (covered[:2] == 7).all():
-            swapped += 1
-            np.testing.assert_allclose(covered[10:54, 10:54].astype(int), picture[10:54, 10:54], atol=1)
-    assert swapped

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hilum.config import AugmentConfig
-from hilum.data.augment import augment, build_augmentation, reframe
+from hilum.data.augment import augment, build_augmentation, exchange_corners
 
 pytestmark = pytest.mark.unit
 
@@ -94,29 +94,36 @@ def test_gamma_keeps_black_and_white(picture):
     assert torch.equal(augment(black_and_white, chain, seed=0), black_and_white)
 
 
-def test_a_picture_is_cut_anew_between_its_edges_and_the_lungs():
-    size = 64
-    lungs = np.zeros((size, size), dtype=np.bool_)
-    lungs[20:44, 24:40] = True
-    picture = np.zeros((size, size), dtype=np.uint8)
-    picture[lungs] = 200
-    picture[0], picture[-1], picture[:, 0], picture[:, -1] = 90, 90, 90, 90
-    areas, edges = [], []
-    for seed in range(60):
-        cut = reframe(picture, lungs, rng=np.random.default_rng(seed))
-        assert (cut.shape, cut.dtype) == ((size, size), np.uint8)
-        areas.append((cut > 150).mean())
-        edges.append((cut[:, 0] == 90).mean())
-    whole = lungs.mean()
-    assert min(areas) > 0.95 * whole  # never smaller
-    assert max(areas) > 2 * whole
-    assert max(areas) <= 1
-    assert np.mean(edges) < 0.5  # what stood at the edge is mostly gone
-    again = reframe(picture, lungs, rng=np.random.default_rng(7))
-    np.testing.assert_array_equal(again, reframe(picture, lungs, rng=np.random.default_rng(7)))
+def exchange(picture, lungs, other, *, probability, seed):
+    rng = np.random.default_rng(seed)
+    return exchange_corners(picture, lungs, other=other, probability=probability, rng=rng)
 
 
-def test_without_lungs_a_picture_stays_as_it_is():
-    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    nowhere = np.zeros((8, 8), dtype=np.bool_)
-    np.testing.assert_array_equal(reframe(picture, nowhere, rng=np.random.default_rng(0)), picture)
+def test_corners_become_another_childs_and_the_lungs_of_both_stay():
+    size = 100
+    lungs, others = np.zeros((2, size, size), dtype=np.bool_)
+    lungs[20:80, 20:45] = True
+    others[10:60, 60:90] = True
+    picture = np.full((size, size), 50, dtype=np.uint8)
+    stranger = np.where(others, 255, 150).astype(np.uint8)
+    for seed in range(20):
+        changed = exchange(picture, lungs, (stranger, others), probability=1, seed=seed)
+        assert (changed.shape, changed.dtype) == ((size, size), np.uint8)
+        corners = changed[[2, 2, -3, -3], [2, -3, 2, -3]]
+        np.testing.assert_allclose(corners.astype(int), 150, atol=2)
+        np.testing.assert_array_equal(changed[25:75, 25:40], 50)  # the child's own lung
+        np.testing.assert_array_equal(changed[15:55, 65:85], 50)  # no lung of the other one
+        np.testing.assert_array_equal(changed[42:58, 46:58], 50)  # the middle is no corner
+    again = exchange(picture, lungs, (stranger, others), probability=1, seed=19)
+    np.testing.assert_array_equal(again, changed)
+
+
+def test_each_corner_is_exchanged_as_often_as_asked():
+    size = 50
+    nowhere = np.zeros((size, size), dtype=np.bool_)
+    picture, stranger = np.zeros((2, size, size), dtype=np.uint8)
+    stranger[:] = 200
+    changed = [exchange(picture, nowhere, (stranger, nowhere), probability=0.3, seed=seed) for seed in range(300)]
+    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert np.mean([c[row, column] > 150 for c in changed]) == pytest.approx(0.3, abs=0.08)
+    np.testing.assert_array_equal(exchange(picture, nowhere, (stranger, nowhere), probability=0, seed=1), picture)

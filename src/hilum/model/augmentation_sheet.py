@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from hilum.config import Config
-from hilum.data.augment import STRENGTHS, augment, build_augmentation
+from hilum.data.augment import STRENGTHS
 from hilum.data.cache import read_prepared
+from hilum.data.dataset import Draw, RadiographDataset
+from hilum.data.lungs import segment_all, widen
 from hilum.report.render import Figure, Section
 from hilum.report.style import COLOURS, FULL_WIDTH, draw_figure, show_picture
 from hilum.types import Label, Split
@@ -30,15 +31,16 @@ def draw_augmentation_sheet(splits: pd.DataFrame, path: Path, config: Config) ->
         .sample(min(PICTURES_PER_CLASS, int((train["label"] == label).sum())), random_state=int(rng.integers(2**31)))
         .itertuples()
     ]
-    chain = build_augmentation(config.augment, size=config.preprocess.size)
+    pictures = np.stack([read_prepared(str(row.path), config.preprocess) for row in rows])
+    lungs = widen(segment_all(pictures)) if config.augment.corners else None
+    # Targets have no say here, and corners come from the other rows of the sheet.
+    dataset = RadiographDataset(pictures, np.zeros((len(rows), 1)), config=config.augment, lungs=lungs)
     with draw_figure(path, width=FULL_WIDTH, height=FULL_WIDTH / (VARIANTS + 1) * len(rows) + 0.4) as figure:
         grid = figure.subplots(len(rows), VARIANTS + 1, squeeze=False)
-        for axes_row, row in zip(grid, rows, strict=True):
-            picture = read_prepared(str(row.path), config.preprocess)
-            show_picture(axes_row[0], picture, title=str(row.label), frame=COLOURS[Label(str(row.label))])
+        for place, (axes_row, row) in enumerate(zip(grid, rows, strict=True)):
+            show_picture(axes_row[0], pictures[place], title=str(row.label), frame=COLOURS[Label(str(row.label))])
             for axes in axes_row[1:]:
-                tensor = torch.from_numpy(np.array(picture))[None]
-                changed = augment(tensor, chain, seed=int(rng.integers(2**31)))
+                changed, _ = dataset[Draw(place, int(rng.integers(2**31)))]
                 show_picture(axes, changed[0].numpy())
     return Figure(
         path,
@@ -54,8 +56,9 @@ def build_augmentation_section(splits: pd.DataFrame, path: Path, config: Config)
     return Section(
         "Augmentation",
         [
-            "What the network is shown in training is drawn anew in each epoch. Findings must stay visible in every "
-            "version; pose, field of view and exposure may change as they do between films.",
+            "What the network is shown in training is drawn anew in each epoch. Pose, field of view and exposure may "
+            "change as they do between films, but findings must stay visible: where most versions of a picture show "
+            "no lung that a reader could judge, the strengths are too high.",
             draw_augmentation_sheet(splits, path, config),
         ],
     )
@@ -81,6 +84,7 @@ def _describe(config: Config) -> str:
         f"resolution down to {settings.resolution_min:.0%}": settings.resolution_min < 1 and chance,
         f"JPEG quality down to {settings.jpeg_quality_min}": settings.jpeg_quality_min < 95 and chance,
         f"black edges up to {settings.collimation:.0%} wide": settings.collimation and chance,
+        f"each corner another picture's in {settings.corners:.0%}, sparing lungs": settings.corners,
         f"letters and covers near the edges in {settings.marks:.0%}": settings.marks,
         f"noise up to {settings.noise:.0%} of the range": settings.noise,
         f"erasing in {settings.erase_probability:.0%}": settings.erase_probability and settings.erase_scale,
