@@ -27,6 +27,7 @@ from hilum.bundle import (
     ProvenanceSpec,
     WeightsSpec,
     write_bundle,
+    write_seen,
 )
 from hilum.data.cache import open_cache
 from hilum.data.phantom import is_phantom
@@ -167,7 +168,9 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
     write_deployment_card(
         written, deployment, staging / layout.MODEL_CARD, origin=origin, facts=scorer.describe_training()
     )
-    names = [*written.needed_files, layout.MODEL_CARD]
+    used = run.splits["split"].isin([Split.TRAIN, Split.VAL])
+    write_seen(staging / layout.SEEN, run.splits.loc[used, "sha256"])
+    names = [*written.needed_files, layout.SEEN, layout.MODEL_CARD]
     return write_bundle(out, written, {file: staging / file for file in names})
 
 

@@ -21,18 +21,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The folder is made if missing. Works for whatever writes by name (Pillow, matplotlib, pandas, torch).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept last: many writers choose their format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".partial{path.suffix}")
+    with _name_in_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept last: many writers choose their format by it.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".partial{path.suffix}")
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails does not say where
-        raise
+        with _name_in_errors(path, temporary):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,19 +45,33 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise HilumError(f"{path} exists and is not an empty folder; name another one, or remove it first.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=".partial"))
+    with _name_in_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=".partial"))
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            path.rmdir()  # not every system renames onto a folder, even onto an empty one
-        temporary.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails does not say where
-        raise
+        with _name_in_errors(path, temporary):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():
+                path.rmdir()  # not every system renames onto a folder, even onto an empty one
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _name_in_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let a write that fails name the file that the user asked for, not a temporary one, or none at all.
+
+    Without `temporary` nothing but `path` can be meant.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = str(error.filename or "")
+        if temporary is None or not named or named.startswith(str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def _umask() -> int:

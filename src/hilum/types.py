@@ -75,12 +75,14 @@ class Score:
 
     `logit` is the log-odds of PNEUMONIA. `cam` is the class activation map, (7, 7) for 224 px input, in logit units:
     its mean plus the bias of the last layer is the logit. `pathogen` is the log-odds of viral against bacterial
-    pneumonia, from networks that have learnt it.
+    pneumonia, from networks that have learnt it. `refused` says whether the model's input gate finds the picture unlike
+    those of training; None without a gate.
     """
 
     logit: float
     cam: FloatArray
     pathogen: float | None = None
+    refused: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

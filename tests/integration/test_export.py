@@ -2,11 +2,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tests.quick_run import write_quick_run
 
-from hilum.bundle import BundleSpec, NetworkFormat, Precision, read_bundle, resolve_bundle
+from hilum.bundle import BundleSpec, NetworkFormat, Precision, list_seen, read_bundle, resolve_bundle
 from hilum.cli.evaluate import Part, evaluate_bundle, evaluate_run
 from hilum.config import Config, EvaluateConfig
 from hilum.data.cache import read_prepared
@@ -16,6 +17,7 @@ from hilum.data.splits import build_splits
 from hilum.errors import BundleError, ConfigError, DataError, LeakageError
 from hilum.evaluation.deployment import explain_difference
 from hilum.export import ExportOptions, export_run
+from hilum.inference.predictor import Predictor
 from hilum.inference.runtime import Mode, Network
 from hilum.inference.scoring import BundleScorer
 from hilum.model.scoring import RunScorer
@@ -87,7 +89,7 @@ def test_torch_and_openvino_agree(fp32, pictures, answers, mode):
 
 
 def test_torch_and_onnx_agree_in_both_runtimes(onnx, pictures, answers):
-    assert sorted(onnx.spec.files) == ["gate.npz", "model_card.md", "network.onnx"]
+    assert sorted(onnx.spec.files) == ["gate.npz", "model_card.md", "network.onnx", "seen.txt"]
     assert_equal_outputs(Network.open(onnx).infer(pictures), answers, atol=1e-3)
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(onnx.network, providers=["CPUExecutionProvider"])
@@ -211,6 +213,10 @@ def test_a_bundle_scores_as_its_run_does(fp32, run, data):
             assert bundled.status == trained.status
 
 
+def tested(manifest):
+    return manifest.loc[manifest["split"] == Split.TEST, "path"].tolist()
+
+
 def test_a_bundle_is_evaluated_at_its_own_operating_point(fp32, run, data, tmp_path):
     folder, manifest = data
     settings = EvaluateConfig(bootstrap=100)
@@ -221,9 +227,27 @@ def test_a_bundle_is_evaluated_at_its_own_operating_point(fp32, run, data, tmp_p
     assert bundled["threshold_source"] == "phantoms 7, youden"
     assert bundled["heatmap_full_scale"] == fp32.spec.heatmap_full_scale
     assert bundled["confusion_matrix"] == trained["confusion_matrix"]
+    cells, gate = bundled["confusion_matrix"], bundled["gate"]
+    assert (gate["NORMAL"]["n"], gate["PNEUMONIA"]["n"]) == (cells["tn"] + cells["fp"], cells["fn"] + cells["tp"])
+    refused = [answer.status == "not_chest_xray" for answer in Predictor.open(fp32).predict(tested(manifest))]
+    assert gate["NORMAL"]["refused"] + gate["PNEUMONIA"]["refused"] == sum(refused)
+    assert "The input gate finds" in (tmp_path / "bundle" / "report.html").read_text(encoding="utf-8")
+    assert trained["gate"] is None
     assert bundled["metrics"]["auroc"]["value"] == pytest.approx(trained["metrics"]["auroc"]["value"])
     with pytest.raises(LeakageError, match="was trained on pictures of"):
         evaluate_bundle(BundleScorer(fp32), manifest, tmp_path / "all", **{**shared, "split": Part.ALL})
+
+
+def test_a_bundle_knows_the_pictures_that_it_was_made_of(fp32, data, tmp_path):
+    _, manifest = data
+    made = manifest[manifest["split"] != Split.TEST]
+    assert all(list_seen(fp32, made["sha256"]))
+    assert not any(list_seen(fp32, manifest.loc[manifest["split"] == Split.TEST, "sha256"]))
+    some = pd.concat([manifest[manifest["split"] == Split.TEST], made.iloc[:2]])  # another manifest hash
+    shared = {"settings": EvaluateConfig(bootstrap=100), "seed": 0, "data": "some", "command": "hilum evaluate"}
+    with pytest.raises(LeakageError, match=rf"was made of 2 of the {len(some)} pictures to score"):
+        evaluate_bundle(BundleScorer(fp32), some, tmp_path / "out", split=Part.ALL, **shared)
+    assert not (tmp_path / "out").exists()
 
 
 def test_evaluating_a_bundle_imports_no_torch(fp32, data, tmp_path):

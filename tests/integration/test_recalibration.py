@@ -1,11 +1,13 @@
 """`hilum recalibrate` with a small real network: a bundle in, pictures of another machine, a bundle out."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 from tests.brightness_bundle import PRIOR, SIZE, TEMPERATURE, compute_features, write_brightness_bundle
 
-from hilum.bundle import OperatingPointSpec, read_bundle, write_bundle
+from hilum.bundle import OperatingPointSpec, list_seen, read_bundle, write_bundle
 from hilum.cli import app
 from hilum.data.manifest import load_data, write_manifest
 from hilum.data.phantom import draw_phantom
@@ -152,6 +154,19 @@ def test_what_is_known_already_is_refused(bundle, done, local, tmp_path):
     write_manifest(manifest, tmp_path / "manifest.csv")
     with pytest.raises(LeakageError, match="was trained on"):
         run(trained, tmp_path / "manifest.csv", tmp_path / "out")
+
+
+def test_a_part_of_what_is_known_is_refused_too(bundle, done, local, tmp_path):
+    fresh = draw_local(tmp_path / "hospital", normal=25, pneumonia=25, seed=5)
+    known = sorted((local / "NORMAL").glob("*.png"))[0]
+    shutil.copy(known, fresh / "NORMAL" / "same.png")
+    with pytest.raises(LeakageError, match=r"brightness 1-local was made of 1 of the 51 pictures .*same\.png"):
+        run(done.bundle, fresh, tmp_path / "out")
+    (fresh / "NORMAL" / "same.png").unlink()
+    twice = run(done.bundle, fresh, tmp_path / "out").bundle
+    digests = [*load_data(local)["sha256"], *load_data(fresh)["sha256"]]
+    assert all(list_seen(twice, digests))
+    assert not any(list_seen(bundle, digests))
 
 
 def test_an_output_that_holds_something_is_left_alone(bundle, local, tmp_path):

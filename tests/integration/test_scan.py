@@ -10,6 +10,7 @@ from hilum.data.images import read_gray
 from hilum.data.manifest import hash_manifest, load_data, read_manifest, scan
 from hilum.data.splits import build_splits
 from hilum.data.summary import summarise
+from hilum.errors import DataError
 from hilum.types import Label, Split
 
 pytestmark = pytest.mark.integration
@@ -38,6 +39,19 @@ def test_the_command_ends_with_1_and_names_pictures_that_failed(command, kaggle_
     assert "Pictures that cannot be used: 1" in done.stdout
     assert "empty.jpeg: The file is empty" in done.stdout
     assert (read_manifest(tmp_path / "m.csv")["status"] != "ok").sum() == 1
+
+
+def test_a_table_of_ones_own_is_not_overwritten(command, kaggle_folder, tmp_path):
+    table = tmp_path / "lab.csv"
+    scan(kaggle_folder)[["path", "label"]].to_csv(table, index=False)
+    before = table.read_bytes()
+    done = command(table, "--out", table)
+    assert isinstance(done.exception, DataError)
+    assert "lab.csv exists and is no manifest that Hilum wrote" in str(done.exception)
+    assert table.read_bytes() == before
+    assert isinstance(command(table, "--out", tmp_path).exception, DataError)  # a folder
+    for _ in range(2):  # a manifest takes the place of the one before
+        assert command(table, "--out", tmp_path / "m.csv").exit_code == 0
 
 
 def test_folder_table_and_manifest_give_the_same_splits(kaggle_folder, tmp_path, draw_picture):

@@ -13,10 +13,13 @@ from hilum.bundle import (
     ProvenanceSpec,
     WeightsSpec,
     is_bundle,
+    list_seen,
     packaged_bundle,
     read_bundle,
+    read_seen,
     resolve_bundle,
     write_bundle,
+    write_seen,
 )
 from hilum.errors import BundleError, HilumError
 from hilum.preprocess import PreprocessSpec
@@ -88,14 +91,14 @@ def bundle(tmp_path, sources):
 def edit(bundle, **changes):
     path = bundle.folder / "bundle.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, **changes}))
+    path.write_text(json.dumps({**content, "checksum": None, **changes}))
 
 
 def test_what_was_written_is_read_back(bundle):
     read = read_bundle(bundle.folder)
     assert read == bundle
     assert set(read.spec.files) == set(NAMES)
-    assert read.spec.model_copy(update={"files": {}}) == build_spec()
+    assert read.spec.model_copy(update={"files": {}, "checksum": None}) == build_spec()
     assert read.network.read_text() == "content of network.xml"
     assert read.gate == bundle.folder / "gate.npz"
     assert read.spec.operating_point.threshold == 0.4
@@ -107,6 +110,28 @@ def test_what_was_written_is_read_back(bundle):
 def test_the_folder_can_be_moved(bundle, tmp_path):
     moved = bundle.folder.rename(tmp_path / "elsewhere")
     assert read_bundle(moved).spec == bundle.spec
+
+
+def test_an_altered_entry_is_noticed(bundle):
+    path = bundle.folder / "bundle.json"
+    path.write_text(path.read_text().replace('"temperature": 1.5', '"temperature": 15'))
+    with pytest.raises(BundleError, match=r"bundle.json was altered after it was written .* hilum recalibrate"):
+        read_bundle(bundle.folder)
+    edit(bundle)
+    assert read_bundle(bundle.folder).spec.temperature == 15  # bundles of before have no checksum
+
+
+def test_pictures_that_a_bundle_has_seen_are_known_again(tmp_path, sources):
+    write_seen(tmp_path / "seen", ["b" * 64, "a" * 64, "b" * 64, "c" * 16])
+    assert (tmp_path / "seen").read_text() == f"{'a' * 16}\n{'b' * 16}\n{'c' * 16}\n"
+    bundle = write_bundle(tmp_path / "bundle", build_spec(), {**sources, "seen.txt": tmp_path / "seen"})
+    assert list_seen(bundle, ["d" * 64, "b" * 64, "c" * 64, ""]) == [False, True, True, False]
+    without = write_bundle(tmp_path / "without", build_spec(), sources)
+    assert read_seen(without) == frozenset()
+    (tmp_path / "wrong").write_text("a" * 15)
+    wrong = write_bundle(tmp_path / "wrong-bundle", build_spec(), {**sources, "seen.txt": tmp_path / "wrong"})
+    with pytest.raises(BundleError, match="no list of shortened hashes"):
+        read_seen(wrong)
 
 
 @pytest.mark.parametrize("name", NAMES)

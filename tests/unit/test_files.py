@@ -4,7 +4,16 @@ import json
 import pytest
 
 from hilum.errors import HilumError
-from hilum.files import atomic_path, new_folder, read_json, sha256_bytes, sha256_file, write_json, write_text
+from hilum.files import (
+    atomic_folder,
+    atomic_path,
+    new_folder,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_text,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -26,6 +35,22 @@ def test_the_temporary_name_keeps_the_suffix_and_the_folder(tmp_path):
         assert temporary.parent == path.parent
         temporary.write_bytes(b"x")
     assert path.read_bytes() == b"x"
+
+
+def test_an_error_names_what_was_asked_for(tmp_path):
+    (tmp_path / "file").touch()
+    wanted = tmp_path / "file" / "result.txt"
+    for opened in (atomic_path, atomic_folder):
+        with pytest.raises(OSError, match=r"Not a directory|File exists") as caught, opened(wanted):
+            pass
+        assert caught.value.filename == str(wanted)
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt") as temporary:  # noqa: PT012
+        temporary.unlink()
+        temporary.read_bytes()
+    assert caught.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "another").read_bytes()
+    assert caught.value.filename == str(tmp_path / "another")
 
 
 def test_json_refuses_what_json_cannot_say(tmp_path):

@@ -151,6 +151,10 @@ def test_files_of_others_are_not_gone_on_with(tmp_path, suffix):
         (tmp_path / f"p.{suffix}").write_text('path,label\n{"path": "x"}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=f"p.{suffix}"):
         TableWriter(tmp_path / f"p.{suffix}", resume=True)
+    before = (tmp_path / f"p.{suffix}").read_bytes()
+    with pytest.raises(ConfigError, match="holds no predictions of Hilum"):
+        TableWriter(tmp_path / f"p.{suffix}")
+    assert (tmp_path / f"p.{suffix}").read_bytes() == before
 
 
 def test_a_broken_line_in_the_midst_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 BUNDLE/bundle.json       what the model is, how it decides, where it comes from, and the hashes of the other files
 BUNDLE/network.xml,.bin  the network (OpenVINO IR), or network.onnx
 BUNDLE/gate.npz          the statistics of the input gate, where there is one
+BUNDLE/seen.txt          which pictures it was made of, as shortened hashes
 BUNDLE/model_card.md     the same for people
 
 The network takes `pictures`, uint8 (n, size, size), gray 0-255 as `hilum.preprocess.resize` gives them, and has the
@@ -19,6 +20,7 @@ from hilum.bundle.folder import (
     resolve_bundle,
     write_bundle,
 )
+from hilum.bundle.seen import list_seen, read_seen, write_seen
 from hilum.bundle.spec import (
     GATE,
     MODEL_CARD,
@@ -26,6 +28,7 @@ from hilum.bundle.spec import (
     NETWORK_ONNX,
     NETWORK_WEIGHTS,
     SCHEMA_VERSION,
+    SEEN,
     SPEC,
     BundleSpec,
     ConformalSpec,
@@ -52,6 +55,7 @@ __all__ = [
     "PACKAGED",
     "PACKAGED_FOLDER",
     "SCHEMA_VERSION",
+    "SEEN",
     "SPEC",
     "Bundle",
     "BundleSpec",
@@ -69,8 +73,11 @@ __all__ = [
     "Share",
     "WeightsSpec",
     "is_bundle",
+    "list_seen",
     "packaged_bundle",
     "read_bundle",
+    "read_seen",
     "resolve_bundle",
     "write_bundle",
+    "write_seen",
 ]

@@ -93,12 +93,18 @@ def _read_spec(path: Path) -> BundleSpec:
         )
     try:
         # From JSON text and not from the dictionary: only there lists may stand for tuples.
-        return BundleSpec.model_validate_json(json.dumps(content), strict=True)
+        spec = BundleSpec.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
         reason = "is not known" if first["type"] == "extra_forbidden" else f"does not fit ({first['msg']})"
         raise BundleError(f"{path} cannot be used: {where} {reason}; export the model again.") from None
+    if spec.checksum is not None and spec.checksum != spec.compute_checksum():
+        raise BundleError(
+            f"{path} was altered after it was written (its checksum differs); copy the bundle again. To fit a bundle "
+            "to other pictures, use hilum recalibrate."
+        )
+    return spec
 
 
 def write_bundle(out: Path, spec: BundleSpec, files: Mapping[str, Path]) -> Bundle:
@@ -106,7 +112,7 @@ def write_bundle(out: Path, spec: BundleSpec, files: Mapping[str, Path]) -> Bund
 
     Args:
         out: folder to make.
-        spec: what bundle.json is to hold; its `files` are filled in here.
+        spec: what bundle.json is to hold; its `files` and `checksum` are filled in here.
         files: name in the bundle -> file to copy.
 
     Raises:
@@ -123,6 +129,7 @@ def write_bundle(out: Path, spec: BundleSpec, files: Mapping[str, Path]) -> Bund
             shutil.copyfile(source, target)
             hashes[name] = sha256_file(target)
         written = spec.model_copy(update={"files": hashes})
+        written = written.model_copy(update={"checksum": written.compute_checksum()})
         write_json(temporary / SPEC, written.model_dump(mode="json"))
         read_bundle(temporary)
     return Bundle(out, written)

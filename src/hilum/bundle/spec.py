@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from enum import StrEnum
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Final, Literal, Self
@@ -18,6 +20,7 @@ NETWORK_WEIGHTS = "network.bin"
 NETWORK_ONNX = "network.onnx"
 GATE = "gate.npz"
 MODEL_CARD = "model_card.md"
+SEEN = "seen.txt"
 
 
 class Precision(StrEnum):
@@ -168,7 +171,8 @@ class BundleSpec(_Spec):
     stand for: that of val where an intercept was fitted to it, else that of train, or 0.5 after balanced training;
     after a recalibration that of the local pictures. `heatmap_full_scale` is the evidence in logits at which heat maps
     of this model saturate. `metrics` are those of val at the default operating point, and flatter: calibration and
-    threshold were fitted there; after a recalibration they are cross-validated on the local pictures.
+    threshold were fitted there; after a recalibration they are cross-validated on the local pictures. `checksum` is
+    that of all the rest (`compute_checksum`), against accidents: whoever alters a bundle on purpose can renew it.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -193,12 +197,18 @@ class BundleSpec(_Spec):
     recalibration: RecalibrationSpec | None = None
     licence: str
     files: dict[FileName, Sha256]
+    checksum: Sha256 | None = None
 
     @model_validator(mode="after")
     def _check_operating_point(self) -> Self:
         if self.default_operating_point not in self.operating_points:
             raise ValueError(f"the default operating point {self.default_operating_point!r} is not among the others")
         return self
+
+    def compute_checksum(self) -> str:
+        """Return the SHA-256 of all entries but the checksum, as compact JSON with sorted keys."""
+        content = self.model_dump(mode="json", exclude={"checksum"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def operating_point(self) -> OperatingPointSpec:

@@ -109,6 +109,10 @@ def _explain(error: OSError) -> str:
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"The disk is full while writing{where}; free some space, or write to another disk with --out."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"Permission denied:{where or ' a file'} cannot be read or written; check its rights, or name another."
+    if error.errno in (errno.ENOTDIR, errno.EEXIST) and where:
+        return f"{where.strip()} cannot be written: a part of its path is a file and no folder; name another place."
     return f"{error.strerror or error}{':' if where else ''}{where}."
 
 

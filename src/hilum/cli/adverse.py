@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hilum.cli.options import DataArgument, Seed, Verbose
+from hilum.errors import ConfigError
 
 
 def adverse(
@@ -26,9 +27,12 @@ def adverse(
     Recipes that differ in how far they look at the lungs are told apart there. Test is not read, and the figures of a
     run on this manifest are no estimate of performance.
     """
-    from hilum.data.manifest import load_data, write_manifest
+    from hilum.data.manifest import check_replaceable, load_data, write_manifest
     from hilum.evaluation.adverse import divide_adversely
 
+    check_replaceable(out)
+    if out.exists() and data.exists() and out.samefile(data):
+        raise ConfigError(f"{out} is the data itself; name another manifest to write with --out.")
     manifest, found = divide_adversely(load_data(data), share=share, seed=seed or 0)
     write_manifest(manifest, out)
     typer.echo(

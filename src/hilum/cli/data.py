@@ -65,10 +65,11 @@ def scan(
 
     A picture that cannot be read keeps its row, with the reason; the exit code is then 1.
     """
-    from hilum.data.manifest import hash_manifest, write_manifest
+    from hilum.data.manifest import check_replaceable, hash_manifest, write_manifest
     from hilum.data.manifest import scan as scan_data
     from hilum.data.summary import summarise
 
+    check_replaceable(out)
     manifest = scan_data(data)
     write_manifest(manifest, out)
     summary = summarise(manifest)

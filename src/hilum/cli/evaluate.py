@@ -184,8 +184,9 @@ def evaluate_bundle(
     """Evaluate a bundle at its own operating point, write the report into `out` and a look at test into a ledger.
 
     Raises:
-        LeakageError: every picture is to be scored of the very data that the bundle was made of.
+        LeakageError: a picture that is to be scored has trained, validated or refitted the bundle.
     """
+    from hilum.bundle import list_seen
     from hilum.data.manifest import hash_manifest
     from hilum.data.phantom import is_phantom
     from hilum.data.splits import COLUMNS
@@ -205,6 +206,12 @@ def evaluate_bundle(
             )
         manifest = manifest.assign(split=str(Split.TEST))
     tested = manifest[(manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK)]
+    seen = tested[list_seen(scorer.bundle, tested["sha256"])]
+    if len(seen):
+        raise LeakageError(
+            f"{scorer.name} was made of {len(seen):,} of the {len(tested):,} pictures to score (such as "
+            f"{seen['path'].iloc[0]}); evaluate it on pictures that it has not seen."
+        )
     point = OperatingPoint(
         spec.operating_point.threshold,
         spec.temperature,

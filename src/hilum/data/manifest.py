@@ -102,6 +102,18 @@ def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
     write_table(manifest.loc[:, list(COLUMNS)], path)
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse to write a manifest over a file that is none, such as the table of labels that it is made from.
+
+    Raises:
+        DataError: `path` is a folder, or a file that Hilum did not write.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name the manifest to write, such as {path / 'manifest.csv'}.")
+    if path.exists() and path.stat().st_size and not _is_manifest(path):
+        raise DataError(f"{path} exists and is no manifest that Hilum wrote; name another file with --out.")
+
+
 def read_manifest(path: Path) -> pd.DataFrame:
     """Read a manifest.csv; paths become absolute.
 

@@ -30,6 +30,7 @@ from hilum.evaluation.narrative import write_passages, write_verdict
 from hilum.evaluation.page import build_page
 from hilum.evaluation.pathogen import build_pathogen_section, measure_pathogens, pathogens_to_json
 from hilum.evaluation.plates import draw_plates
+from hilum.evaluation.refusals import Refusals, count_refusals
 from hilum.evaluation.results import Results, measure, to_json
 from hilum.evaluation.scoring import (
     ScoredSplit,
@@ -167,6 +168,8 @@ def evaluate(
         metrics["pathogen"] = pathogens_to_json(pathogens)
         section = build_pathogen_section(pathogens, out / FIGURES / "pathogens.png", split=str(tested.split))
         background = replace(background, sections=(*background.sections, section))
+    refusals = count_refusals(tested, operating_point)
+    metrics["gate"] = refusals.to_json() if refusals else None
     probed = probe_shortcuts(
         scorer, tested, operating_point, splits=splits, manifest=manifest, config=config, seed=seed
     ) if shortcuts else None  # fmt: skip
@@ -179,7 +182,7 @@ def evaluate(
     _write_report(
         results, tested, val, predictions, out,
         scorer=scorer, splits=splits, config=config, background=background, hashes=hashes, full_scale=full_scale,
-        look=look,
+        look=look, refusals=refusals,
     )  # fmt: skip
     write_json(out / METRICS, metrics)
     failed = sum(results.failures.values()) + sum(results.val_failures.values()) * (tested is not val)
@@ -241,6 +244,7 @@ def _write_report(
     hashes: dict[str, str],
     full_scale: float,
     look: LookNumber | None,
+    refusals: Refusals | None,
 ) -> None:
     """Write classification report, figures, report and model card."""
     text, table = _report_classes(predictions)
@@ -253,6 +257,8 @@ def _write_report(
     description = scorer.describe()
     passages = write_passages(results, background=background, origin=origin, description=description)
     findings = list_findings(results, background=background, origin=origin)
+    if refusals is not None:
+        findings.append(refusals.describe())
     if look is not None:
         findings.append(Finding(Severity.NOTE, look.describe()))
     verdict = write_verdict(results)

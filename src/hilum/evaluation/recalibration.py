@@ -15,12 +15,16 @@ import pandas as pd
 
 from hilum.bundle import (
     MODEL_CARD,
+    SEEN,
     Bundle,
     BundleSpec,
     MetricSpec,
     OperatingPointSpec,
     RecalibrationSpec,
+    list_seen,
+    read_seen,
     write_bundle,
+    write_seen,
 )
 from hilum.data.manifest import hash_manifest
 from hilum.errors import BundleError, DataError, LeakageError
@@ -80,11 +84,12 @@ def recalibrate_bundle(
 
     Raises:
         DataError: too few readable pictures, or too few of a class.
-        LeakageError: the bundle was trained, or recalibrated before, on these very pictures.
+        LeakageError: the bundle was trained, or recalibrated before, on these pictures or some of them.
         HilumError: `out` exists and is not an empty folder.
     """
     base = scorer.bundle.spec
     _refuse_known(base, hash_manifest(manifest), data)
+    _refuse_seen(scorer.bundle, manifest, data)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BundleError(f"{out} exists and is not an empty folder; name another one with --out, or remove it first.")
     usable = manifest[(manifest["status"] == Status.OK) & (manifest["label"] != "")].drop_duplicates("sha256")
@@ -113,7 +118,9 @@ def recalibrate_bundle(
     with tempfile.TemporaryDirectory() as temporary:
         card = Path(temporary) / MODEL_CARD
         _write_card(scorer.bundle, spec, local, card)
-        files = {name: scorer.bundle.folder / name for name in base.files} | {MODEL_CARD: card}
+        seen = Path(temporary) / SEEN
+        write_seen(seen, [*read_seen(scorer.bundle), *usable["sha256"]])
+        files = {name: scorer.bundle.folder / name for name in base.files} | {MODEL_CARD: card, SEEN: seen}
         bundle = write_bundle(out, spec, files)
     failed = int((manifest["status"] != Status.OK).sum()) + sum(scored.count_failures().values())
     return Recalibrated(bundle, local, failed, _count_refused(bundle, scored.texts("path")))
@@ -136,6 +143,16 @@ def _refuse_known(base: BundleSpec, digest: str, data: str) -> None:
         raise LeakageError(
             f"{base.name} {base.version} was recalibrated on {data} already; name further pictures, or recalibrate the "
             f"bundle that it was made from, {base.recalibration.base}."
+        )
+
+
+def _refuse_seen(bundle: Bundle, manifest: pd.DataFrame, data: str) -> None:
+    """Refuse pictures that trained, validated or refitted the bundle: it knows their labels already."""
+    known = manifest[list_seen(bundle, manifest["sha256"])]
+    if len(known):
+        raise LeakageError(
+            f"{bundle.spec.name} {bundle.spec.version} was made of {len(known):,} of the {len(manifest):,} pictures of "
+            f"{data} (such as {known['path'].iloc[0]}), and they say nothing of another place; take them out."
         )
 
 

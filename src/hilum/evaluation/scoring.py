@@ -58,8 +58,8 @@ class ScoredSplit:
     """One split after scoring.
 
     `table` has one row a picture in input order: path, label, pathogen, patient, split, status, message, logit (NaN
-    unless status is ok), and pathogen_logit where the network has learnt pathogens. `cams` holds the class activation
-    map of each row, None unless its status is ok.
+    unless status is ok), pathogen_logit where the network has learnt pathogens, and refused where the model has an
+    input gate. `cams` holds the class activation map of each row, None unless its status is ok.
     """
 
     split: Split
@@ -87,6 +87,13 @@ class ScoredSplit:
         if "pathogen_logit" not in self.table:
             return None
         return self.table["pathogen_logit"].to_numpy(dtype=np.float64)[self.is_ok]
+
+    @property
+    def refused(self) -> BoolArray | None:
+        """Return which of the scored rows the model's input gate would refuse; None without a gate."""
+        if "refused" not in self.table:
+            return None
+        return self.table["refused"].to_numpy(dtype=np.bool_)[self.is_ok]
 
     def texts(self, column: str) -> list[str]:
         """Return a text column of the scored rows."""
@@ -127,6 +134,7 @@ def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split, *, name: str |
     statuses, messages = rows["status"].tolist(), rows["message"].tolist()
     logits = [math.nan] * len(rows)
     pathogens: dict[int, float] = {}
+    refused: dict[int, bool] = {}
     cams: list[FloatArray | None] = [None] * len(rows)
     answers = progress.track(scorer.score(paths), description=f"Scoring {name}", total=len(paths))
     answered = 0
@@ -134,12 +142,16 @@ def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split, *, name: str |
         statuses[place], messages[place], logits[place], cams[place] = _read_answer(answer)
         if isinstance(answer, Score) and answer.pathogen is not None:
             pathogens[place] = answer.pathogen
+        if isinstance(answer, Score) and answer.refused is not None:
+            refused[place] = answer.refused
         answered += 1
     if answered < len(wanted) or next(answers, None) is not None:
         raise EvaluationError(f"{scorer.name} did not answer each of the {len(paths)} {name} pictures exactly once.")
     table = rows.assign(status=[str(status) for status in statuses], message=messages, logit=logits)
     if pathogens:
         table["pathogen_logit"] = [pathogens.get(place, math.nan) for place in range(len(rows))]
+    if refused:
+        table["refused"] = [refused.get(place, False) for place in range(len(rows))]
     scored = ScoredSplit(split, table, tuple(cams))
     failures = scored.count_failures()
     if not scored.is_ok.any():

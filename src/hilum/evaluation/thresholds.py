@@ -19,6 +19,7 @@ from hilum.evaluation.calibration import Calibration, CalibrationChoice, Calibra
 from hilum.types import BoolArray, DoubleArray, IntArray
 
 _RESAMPLES = 200
+_BLOCK = 1_000_000  # pictures of all resamples together that are looked at in one go
 _TINY = 1e-6  # probabilities nearer to 0 or 1 count as this near
 
 
@@ -129,23 +130,28 @@ def fit_stable_youden(labels: BoolArray, probabilities: DoubleArray) -> float:
     """
     fallback = fit_youden(labels, probabilities)
     cuts, _, _ = count_above_cuts(labels, probabilities)
-    places = np.clip(cuts, _TINY, 1 - _TINY)
-    log_odds = np.log(places / (1 - places))
+    inner = np.clip(cuts, _TINY, 1 - _TINY)
+    log_odds = np.log(inner / (1 - inner))
     rank = cuts.size - 1 - np.unique(probabilities, return_inverse=True)[1]  # cuts descend
     rng = np.random.default_rng(0)
-    found = []
-    for _ in range(_RESAMPLES):
-        drawn = rng.integers(labels.size, size=labels.size)
-        positives = int(labels[drawn].sum())
+    found: list[float] = []
+    block = max(1, min(_RESAMPLES, _BLOCK // labels.size))
+    for start in range(0, _RESAMPLES, block):
+        drawn = rng.integers(labels.size, size=(min(block, _RESAMPLES - start), labels.size))
+        sick = labels[drawn]
+        positives = sick.sum(axis=1)
+        # One histogram for all resamples: each has its own stretch of places.
+        places = rank[drawn] + cuts.size * np.arange(len(drawn))[:, None]
+        true, every = (
+            np.bincount(chosen, minlength=len(drawn) * cuts.size).reshape(len(drawn), cuts.size).cumsum(axis=1)
+            for chosen in (places[sick], places.ravel())
+        )
         negatives = labels.size - positives
-        if not positives or not negatives:
-            continue
-        ranks, sick = rank[drawn], labels[drawn]
-        true = np.cumsum(np.bincount(ranks[sick], minlength=cuts.size))
-        false = np.cumsum(np.bincount(ranks[~sick], minlength=cuts.size))
-        youden = true * negatives - false * positives
-        best = np.flatnonzero(youden == youden.max())
-        found.append((log_odds[best[0]] + log_odds[best[-1]]) / 2)
+        youden = true * negatives[:, None] - (every - true) * positives[:, None]
+        largest = youden == youden.max(axis=1, keepdims=True)
+        first, last = largest.argmax(axis=1), cuts.size - 1 - largest[:, ::-1].argmax(axis=1)
+        both = (positives > 0) & (negatives > 0)
+        found += ((log_odds[first] + log_odds[last]) / 2)[both].tolist()
     if not found:
         return fallback
     return float(cuts[int(np.argmin(np.abs(log_odds - np.mean(found))))])

@@ -49,6 +49,18 @@ def choose_format(path: Path) -> TableFormat:
     return TableFormat(suffix)
 
 
+def is_table_of_predictions(path: Path) -> bool:
+    """Return whether a file begins as the tables that Hilum writes, with zones or without."""
+    read = {TableFormat.CSV: read_csv, TableFormat.JSON_LINES: read_json_lines, TableFormat.PARQUET: read_parquet}
+    for columns in (COLUMNS, ZONE_COLUMNS):
+        try:
+            next(iter(read[choose_format(path)](path, columns)), None)
+        except ConfigError:
+            continue
+        return True
+    return False
+
+
 def build_row(prediction: Prediction, columns: Sequence[str] = COLUMNS) -> Row:
     """Return a prediction as a row, with None for what is unknown; floats are Python's, of 64 bits."""
     row: Row = {

@@ -1,4 +1,4 @@
-"""Scores pictures with a bundle for `hilum evaluate`. Whatever can be read gets a logit: the gate has no say here."""
+"""Scores pictures with a bundle for `hilum evaluate`: whatever can be read gets a logit; the gate is only noted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from hilum.bundle import Bundle, read_bundle, resolve_bundle
 from hilum.errors import ImageReadError
+from hilum.inference.gate import Gate
 from hilum.inference.predictor import Predictor
 from hilum.inference.rule import DecisionRule
 from hilum.inference.runtime import Mode, Network
 from hilum.preprocess import PreprocessSpec
-from hilum.types import DoubleArray, Score, UInt8Array
+from hilum.types import DoubleArray, Score, Status, UInt8Array
 
 
 class BundleScorer:
@@ -52,9 +53,11 @@ class BundleScorer:
 
     def score(self, paths: Sequence[str]) -> Iterator[Score | ImageReadError]:
         """Yield a Score, or the ImageReadError of a picture that cannot be read, for each path in order."""
-        predictor = Predictor(self.bundle, self._network, None, DecisionRule.choose(self.bundle))
+        gate = None if self.bundle.gate is None else Gate.load(self.bundle.gate)
+        predictor = Predictor(self.bundle, self._network, gate, DecisionRule.choose(self.bundle))
         for prediction in predictor.predict(paths):
             if prediction.logit is None or prediction.cam is None:
                 yield ImageReadError(prediction.message, status=prediction.status)
             else:
-                yield Score(prediction.logit, prediction.cam)
+                refused = None if gate is None else prediction.status is Status.NOT_CHEST_XRAY
+                yield Score(prediction.logit, prediction.cam, refused=refused)

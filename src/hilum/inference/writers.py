@@ -23,6 +23,7 @@ from hilum.inference.rows import (
     choose_format,
     encode_csv,
     encode_json,
+    is_table_of_predictions,
     read_csv,
     read_json_lines,
     read_parquet,
@@ -50,8 +51,8 @@ class TableWriter:
         """Open FILE.partial; with `resume`, behind the rows that it or the finished file holds.
 
         Raises:
-            ConfigError: the suffix is not known, rows of an interrupted run are in the way, or with `resume` the file
-                is none that Hilum wrote.
+            ConfigError: the suffix is not known, rows of an interrupted run are in the way, or the file is none that
+                Hilum wrote. (An earlier table of predictions is replaced once the new one is whole.)
         """
         self.path = path
         self.columns = columns
@@ -60,6 +61,8 @@ class TableWriter:
         self.earlier = Earlier()
         if path.is_dir():
             raise ConfigError(f"{path} is a folder; name a file with --out.")
+        if path.exists() and not is_table_of_predictions(path):
+            raise ConfigError(f"{path} exists and holds no predictions of Hilum; name another file with --out.")
         path.parent.mkdir(parents=True, exist_ok=True)
         if resume and not self.partial.exists() and path.exists():
             self._reopen()

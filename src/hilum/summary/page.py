@@ -17,6 +17,7 @@ from hilum.summary.figures import draw_curves, draw_reliability
 from hilum.summary.published import PUBLISHED, PUBLISHED_PATHOGEN
 from hilum.summary.sources import Grouped, Source, group_sources, read_source
 from hilum.summary.values import to_number, write_number, write_over_runs
+from hilum.types import Label
 
 _CALLED = {
     "auroc": "AUROC",
@@ -172,7 +173,19 @@ def _describe_bundle(bundle: Source, groups: Grouped) -> dict[str, Any]:
     sentence = f"The bundle {name} ({precision}) has an AUROC of {write_number(own)}"
     if run is not None and own is not None and trained is not None:
         sentence += f", {own - trained:+.4f} against its run of seed {run.seed} in float32"
-    return {"name": name, "sentence": f"{sentence}.", "table": tables.tabulate_bundle(bundle, run)}
+    sentence += f".{_tell_refusals(bundle)}"
+    return {"name": name, "sentence": sentence, "table": tables.tabulate_bundle(bundle, run)}
+
+
+def _tell_refusals(bundle: Source) -> str:
+    counts = [
+        f"{refused:,} of {bundle.get('gate', str(label), 'n'):,} {label}"
+        for label in Label
+        if (refused := bundle.get("gate", str(label), "refused")) is not None
+    ]
+    if not counts:
+        return ""
+    return f" Its input gate would give {' and '.join(counts)} pictures no verdict; here they are scored as the others."
 
 
 def _write_own(sources: Sequence[Source]) -> list[str]:
