@@ -7,6 +7,7 @@ back gives an equal object.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -226,7 +227,19 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[key] = value
 
 
+def _list_keys(sections: Sequence[str]) -> list[str]:
+    model: Any = Config
+    for section in sections:
+        field = model.model_fields.get(section)
+        if field is None or not hasattr(field.annotation, "model_fields"):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
 def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "unknown key"
+        *sections, key = (str(part) for part in error["loc"])
+        near = get_close_matches(key, _list_keys(sections), n=1)
+        return f"unknown key; {near[0]} is one" if near else "unknown key"
     return str(error["msg"][0].lower() + error["msg"][1:])

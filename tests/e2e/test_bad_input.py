@@ -7,6 +7,8 @@ import pytest
 import torch
 import torchvision
 
+from hilum.bundle import packaged_bundle
+
 from .conftest import QUICK
 
 pytestmark = pytest.mark.e2e
@@ -90,6 +92,9 @@ def test_a_malformed_configuration(hilum, phantoms, tmp_path):
 
 def test_a_model_that_is_none(hilum, phantoms, tmp_path):
     expect_one_sentence(hilum("evaluate", tmp_path, phantoms, "--out", tmp_path / "e"), 2, "not a run folder")
+    expect_one_sentence(hilum("robust", "packaged", "--out", tmp_path / "r"), 2, "packaged is a bundle", "run folder")
+    spec = packaged_bundle() / "bundle.json"
+    expect_one_sentence(hilum("predict", "x.png", "--model", spec), 2, "is a file of a bundle; name its folder")
 
 
 def test_weights_that_were_altered(hilum, finished, phantoms, tmp_path):

@@ -213,7 +213,7 @@ def test_a_bundle_scores_as_its_run_does(fp32, run, data):
             assert bundled.status == trained.status
 
 
-def tested(manifest):
+def list_tested(manifest):
     return manifest.loc[manifest["split"] == Split.TEST, "path"].tolist()
 
 
@@ -229,7 +229,7 @@ def test_a_bundle_is_evaluated_at_its_own_operating_point(fp32, run, data, tmp_p
     assert bundled["confusion_matrix"] == trained["confusion_matrix"]
     cells, gate = bundled["confusion_matrix"], bundled["gate"]
     assert (gate["NORMAL"]["n"], gate["PNEUMONIA"]["n"]) == (cells["tn"] + cells["fp"], cells["fn"] + cells["tp"])
-    refused = [answer.status == "not_chest_xray" for answer in Predictor.open(fp32).predict(tested(manifest))]
+    refused = [answer.status == "not_chest_xray" for answer in Predictor.open(fp32).predict(list_tested(manifest))]
     assert gate["NORMAL"]["refused"] + gate["PNEUMONIA"]["refused"] == sum(refused)
     assert "The input gate finds" in (tmp_path / "bundle" / "report.html").read_text(encoding="utf-8")
     assert trained["gate"] is None

@@ -40,7 +40,7 @@ def test_null_switches_an_option_off():
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["train.epoch=3"], ["train.epoch", "unknown key"]),
+        (["train.epoch=3"], ["train.epoch", "unknown key; epochs is one"]),
         (["train.lr=fast"], ["train.lr"]),
         (["train.epochs"], ["section.key=value"]),
         (["seed=3", "seed.x=1"], ["seed is a value"]),

@@ -150,7 +150,7 @@ def test_hidden_files_are_skipped_and_counted(kaggle_folder, caplog):
     with caplog.at_level("INFO"):
         after = scan(kaggle_folder)
     pd.testing.assert_frame_equal(before, after)
-    assert "Skipped 4 hidden" in caplog.text
+    assert "Hidden files and folders skipped: 4" in caplog.text
 
 
 def test_a_copy_of_the_tree_inside_itself_is_left_out(kaggle_folder, caplog):

@@ -161,6 +161,8 @@ def resolve_bundle(text: str | Path) -> Path:
     folder = Path(text)
     if is_bundle(folder):
         return folder
+    if folder.name == SPEC and is_bundle(folder.parent):
+        raise BundleError(f"{folder} is a file of a bundle; name its folder, {folder.parent}.")
     if not folder.exists():
         raise BundleError(f"There is no bundle {folder}; name a bundle folder, or '{PACKAGED}'.")
     if (folder / _RUN_MARK).is_file():

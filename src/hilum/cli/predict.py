@@ -134,7 +134,7 @@ def predict(
             scored = _score(open_predictor(), _skip_earlier(items, writer.earlier.paths), heatmaps)
             outcomes = _write_predictions(_place(scored, zone), writer, total=total)
     if listed.skipped:
-        logger.info("Skipped %d files that are no pictures.", listed.skipped)
+        logger.info("Files skipped that are no pictures: %d.", listed.skipped)
     _print_summary(outcomes, out)
 
 

@@ -78,7 +78,7 @@ def list_folder(root: Path) -> list[Entry]:
             f"train/NORMAL); for pictures in another order name {TABLE_HELP}."
         )
     if elsewhere:
-        logger.info("Skipped %d files that are no pictures outside of the label folders.", elsewhere)
+        logger.info("Files skipped outside of the label folders that are no pictures: %d.", elsewhere)
     _warn_of_missing_splits([entry for entry in entries if entry.label])
     return entries
 
@@ -189,7 +189,7 @@ def _walk(root: Path) -> Iterator[Path]:
             else:
                 yield Path(folder, name)
     if hidden:
-        logger.info("Skipped %d hidden files and folders.", hidden)
+        logger.info("Hidden files and folders skipped: %d.", hidden)
 
 
 def _describe_file(root: Path, path: Path) -> Entry:

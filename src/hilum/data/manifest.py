@@ -164,8 +164,8 @@ def _list(data: Path) -> list[Entry]:
     if suffix == ".npz":
         return list_npz(data)
     if suffix != ".csv":
-        advice = "unpack it first" if suffix in {".zip", ".tar", ".gz", ".tgz"} else f"or {TABLE_HELP}"
-        raise DataError(f"{data} is neither a folder of pictures nor a MedMNIST .npz; {advice}.")
+        advice = "; unpack it first" if suffix in {".zip", ".tar", ".gz", ".tgz"} else f", nor {TABLE_HELP}"
+        raise DataError(f"{data} is neither a folder of pictures nor a MedMNIST .npz{advice}.")
     if _is_manifest(data):
         raise DataError(f"{data} is a manifest already; scan the folder or the table that it was made from.")
     return list_table(data)

@@ -218,6 +218,8 @@ def read_ledger(path: Path) -> list[Look]:
         content = path.read_bytes()
     except FileNotFoundError:
         raise EvaluationError(f"The ledger {path} is missing.") from None
+    except IsADirectoryError:
+        raise EvaluationError(f"{path} is a folder; name the ledger, a CSV such as test_ledger.csv.") from None
     return _parse(content, path)
 
 

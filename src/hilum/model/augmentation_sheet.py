@@ -34,7 +34,9 @@ def draw_augmentation_sheet(splits: pd.DataFrame, path: Path, config: Config) ->
     pictures = np.stack([read_prepared(str(row.path), config.preprocess) for row in rows])
     lungs = widen(segment_all(pictures)) if config.augment.corners else None
     # Targets have no say here, and corners come from the other rows of the sheet.
-    dataset = RadiographDataset(pictures, np.zeros((len(rows), 1)), config=config.augment, lungs=lungs)
+    dataset = RadiographDataset(
+        pictures, np.zeros((len(rows), 1), dtype=np.float32), config=config.augment, lungs=lungs
+    )
     with draw_figure(path, width=FULL_WIDTH, height=FULL_WIDTH / (VARIANTS + 1) * len(rows) + 0.4) as figure:
         grid = figure.subplots(len(rows), VARIANTS + 1, squeeze=False)
         for place, (axes_row, row) in enumerate(zip(grid, rows, strict=True)):

@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from hilum.bundle import PACKAGED, is_bundle
 from hilum.config import Config, load_config
 from hilum.data.manifest import write_manifest
 from hilum.data.splits import read_splits, write_splits
@@ -67,6 +68,8 @@ def read_run(folder: Path) -> Run:
     Raises:
         BundleError: the folder is no run, or has no trained weights yet.
     """
+    if str(folder) == PACKAGED or is_bundle(folder):
+        raise BundleError(f"{folder} is a bundle, and this needs the run folder that hilum train made.")
     if not is_run(folder):
         raise BundleError(
             f"{folder} is not a run folder: it has no {CONFIG}. Make one with 'hilum train DATA --out RUN'."
