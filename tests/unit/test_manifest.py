@@ -108,6 +108,9 @@ def test_without_split_folders_all_is_train_and_a_warning_says_so(tmp_path, draw
         draw_picture(tmp_path / "data" / label / "a.png")
     assert set(scan(tmp_path / "data")["split"]) == {"train"}
     assert "Nothing names a split" in caplog.text
+    caplog.clear()
+    scan(tmp_path / "data", splits_matter=False)
+    assert "split" not in caplog.text
 
 
 def test_every_file_below_a_label_keeps_a_row(kaggle_folder, draw_picture):

@@ -86,7 +86,7 @@ def evaluate(
         _refuse_val(split)
         bundled = BundleScorer.open(model)
         result = evaluate_bundle(
-            bundled, load_data(data), out,
+            bundled, load_data(data, splits_matter=split is not Part.ALL), out,
             split=split, settings=given.evaluate, seed=given.seed, data=str(data), command=command, ledger=ledger,
             shortcuts=shortcuts,
         )  # fmt: skip
@@ -98,7 +98,7 @@ def evaluate(
         scorer = RunScorer(read_run(model))
         chosen = given.evaluate if config is not None or settings else scorer.run.config.evaluate
         result = evaluate_run(
-            scorer, load_data(data), out,
+            scorer, load_data(data, splits_matter=split is not Part.ALL), out,
             split=split, settings=chosen, seed=given.seed, data=str(data), command=command, ledger=ledger,
             shortcuts=shortcuts,
         )  # fmt: skip

@@ -45,7 +45,7 @@ def recalibrate(
 
     scorer = BundleScorer.open(bundle)
     done = recalibrate_bundle(
-        scorer, load_data(data), out, data=str(data), version=model_version, seed=seed or 0
+        scorer, load_data(data, splits_matter=False), out, data=str(data), version=model_version, seed=seed or 0
     )  # fmt: skip
     _print_change(done)
     if done.failed:

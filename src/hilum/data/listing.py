@@ -79,7 +79,6 @@ def list_folder(root: Path) -> list[Entry]:
         )
     if elsewhere:
         logger.info("Files skipped outside of the label folders that are no pictures: %d.", elsewhere)
-    _warn_of_missing_splits([entry for entry in entries if entry.label])
     return entries
 
 
@@ -117,7 +116,6 @@ def list_table(path: Path) -> list[Entry]:
         )
     if not entries:
         raise DataError(f"{path} has no rows below its header.")
-    _warn_of_missing_splits(entries)
     return entries
 
 
@@ -296,9 +294,11 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(f"{path} cannot be read as CSV in UTF-8: {error}.") from None
 
 
-def _warn_of_missing_splits(entries: Sequence[Entry]) -> None:
+def warn_of_missing_splits(entries: Sequence[Entry]) -> None:
+    """Say which pictures are taken for training because nothing names their split."""
+    entries = [entry for entry in entries if entry.label]
     without = sum(not entry.given_split for entry in entries)
-    if without == len(entries):
+    if without and without == len(entries):
         logger.warning("Nothing names a split: all %d pictures are taken for training, and none test.", without)
     elif without:
         logger.warning("%d of %d pictures name no split and are taken for training.", without, len(entries))

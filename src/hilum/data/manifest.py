@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from hilum.data.images import read_content, read_gray
-from hilum.data.listing import TABLE_HELP, Entry, list_folder, list_npz, list_table
+from hilum.data.listing import TABLE_HELP, Entry, list_folder, list_npz, list_table, warn_of_missing_splits
 from hilum.data.npz import convert_array, find_npz_picture
 from hilum.data.tables import hash_rows, read_header, read_table, write_table
 from hilum.errors import DataError, ImageReadError
@@ -60,7 +60,7 @@ _MANIFEST_MARKS = {"sha256", "phash", "status"}
 _SCAN_SIDE = 256
 
 
-def scan(data: Path) -> pd.DataFrame:
+def scan(data: Path, *, splits_matter: bool = True) -> pd.DataFrame:
     """Read every picture of a data source once and describe it in a row.
 
     `data` is a folder (labels and splits from folder names), a CSV of labels, or a MedMNIST .npz. A picture that cannot
@@ -71,10 +71,14 @@ def scan(data: Path) -> pd.DataFrame:
     space, and the file itself where `patient_known` is false; `mean` is the mean gray, 0-255; `sha256` is that of the
     file (for .npz: of the pixels); `phash` is the 64-bit perceptual hash of imagehash in hexadecimal.
 
+    Where no split is named, a warning says that pictures are taken for training, unless splits do not matter.
+
     Raises:
         DataError: the source is missing, empty or of another kind.
     """
     entries = sorted(_list(data), key=lambda entry: entry.reference)
+    if splits_matter:
+        warn_of_missing_splits(entries)
     # Most of the time goes to C code that lets other threads run.
     pool = ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1)
     try:
@@ -86,15 +90,15 @@ def scan(data: Path) -> pd.DataFrame:
     return manifest
 
 
-def load_data(data: Path) -> pd.DataFrame:
-    """Return the manifest of a data source: scanned, or read where `data` is a manifest.csv already.
+def load_data(data: Path, *, splits_matter: bool = True) -> pd.DataFrame:
+    """Return the manifest of a data source: scanned as `scan` says, or read where `data` is a manifest.csv already.
 
     Raises:
         DataError: as for `scan` and `read_manifest`.
     """
     if data.suffix.lower() == ".csv" and data.is_file() and _is_manifest(data):
         return read_manifest(data)
-    return scan(data)
+    return scan(data, splits_matter=splits_matter)
 
 
 def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
