@@ -364,6 +364,13 @@ def test_the_score_of_the_larger_class_is_noted(numbers):
     assert notes == ["Always answering PNEUMONIA would be right for 70.0 % of test: compare every accuracy with that."]
 
 
+def test_a_handful_of_pictures_is_no_good_news(numbers):
+    numbers["shortcut"] = make_shortcut((0.5, 0.2, 0.85), (0.5, 0.2, 0.85))
+    about = [finding for finding in findings.list_findings(numbers) if "metadata" in finding.text.lower()]
+    assert [finding.severity for finding in about] == [Severity.NOTE]
+    assert about[0].text.startswith("Too few pictures to tell whether metadata give the classes away on test")
+
+
 def test_a_chance_result_of_one_feature_is_no_shortcut(numbers):
     numbers["shortcut"] = make_shortcut((0.45, 0.35, 0.55), (0.6, 0.51, 0.7))
     assert any(

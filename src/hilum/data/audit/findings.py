@@ -95,7 +95,11 @@ def _judge_shortcuts(shortcut: Numbers) -> Iterator[Finding]:
     if best[split]["auroc"] >= _SHORTCUT_AUROC and best[split]["ci_low"] > max(0.5, low):
         # The whole set fell short of one of its parts, as it does where another part misleads it.
         value, low = best[split]["auroc"], best[split]["ci_low"]
-    if low <= 0.5:
+    if low <= 0.5 and whole["ci_high"] >= _SHORTCUT_AUROC:
+        yield Finding(
+            Severity.NOTE, f"Too few pictures to tell whether metadata give the classes away on {split}: {text}."
+        )
+    elif low <= 0.5:
         yield Finding(Severity.GOOD, f"Metadata alone do not tell the classes apart on {split}: {text}.")
     elif value < _SHORTCUT_AUROC:
         yield Finding(Severity.NOTE, f"Metadata alone tell the classes apart {grade_auroc(value)} on {split}: {text}.")
