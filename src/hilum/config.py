@@ -165,6 +165,22 @@ class Config(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+# What augmentation was before a setting of it existed, and settings that exist no more: runs have them switched off.
+_BEFORE: dict[str, Any] = {
+    "zoom_out": 0.0,
+    "display": 0.0,
+    "local_contrast": 0.0,
+    "shading": 0.0,
+    "resolution_min": 1.0,
+    "jpeg_quality_min": 100,
+    "collimation": 0.0,
+    "marks": 0.0,
+    "corners": 0.0,
+    "graded": False,
+}
+_GONE = ("background", "framing")
+
+
 def load_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> Config:
     """Build the configuration from defaults, a YAML file and `section.key=value` overrides, the later ones winning.
 
@@ -179,10 +195,27 @@ def load_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
         if not separator:
             raise ConfigError(f"--set {override}: write it as section.key=value, for example --set train.lr=3e-4.")
         _put(tree, key.strip(), _parse_value(text))
+    return _validate(tree, source=str(path) if path is not None else "--set")
+
+
+def read_run_config(path: Path) -> Config:
+    """Read the config.yaml of a run. It has every setting that there was: one that it lacks came later, and was off.
+
+    Raises:
+        ConfigError: as for `load_config`.
+    """
+    tree = _read_yaml(path)
+    augment = tree.get("augment")
+    if isinstance(augment, dict):
+        kept = {key: value for key, value in augment.items() if key not in _GONE or value}
+        tree["augment"] = {**_BEFORE, **kept}
+    return _validate(tree, source=str(path))
+
+
+def _validate(tree: dict[str, Any], *, source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        source = str(path) if path is not None else "--set"
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {_explain(e)}" for e in error.errors()
         )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.config import Config, load_config
+from hilum.config import Config, load_config, read_run_config
 from hilum.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -67,3 +67,17 @@ def test_a_malformed_file_is_one_sentence_with_its_name(text, tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         load_config(Path("nowhere.yaml"))
+
+
+def test_a_run_keeps_what_it_was_trained_with(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(Config().to_yaml(), encoding="utf-8")
+    assert read_run_config(path) == load_config(path) == Config()
+    # As version 0.1.0 wrote it, before strengths were graded; and with a setting that is no more.
+    path.write_text("augment:\n  gamma: 0.4\n  background: 0.0\n", encoding="utf-8")
+    earlier = read_run_config(path).augment
+    assert (earlier.gamma, earlier.corners, earlier.graded, earlier.marks) == (0.4, 0, False, 0)
+    assert (earlier.zoom_out, earlier.resolution_min, earlier.jpeg_quality_min) == (0, 1, 100)
+    path.write_text("augment:\n  background: 0.5\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"augment\.background: unknown key"):
+        read_run_config(path)

@@ -110,7 +110,7 @@ def run_pipeline(
         HilumError: `out` holds an earlier result and `resume` is not asked for, or a stage cannot do its work.
     """
     from hilum.bundle import Precision, is_bundle
-    from hilum.config import load_config
+    from hilum.config import read_run_config
     from hilum.data.manifest import read_manifest
     from hilum.evaluation.evaluate import METRICS, REPORT
     from hilum.export import ExportOptions, export_run
@@ -129,7 +129,7 @@ def run_pipeline(
     typer.echo(f"1/4 Explore {data}")
     resumed = run_folder.is_run(folders["run"])
     if resumed:
-        config = load_config(folders["run"] / run_folder.CONFIG)
+        config = read_run_config(folders["run"] / run_folder.CONFIG)
         manifest = read_manifest(folders["run"] / run_folder.MANIFEST)
     else:
         manifest, splits = load_splits(data, config)

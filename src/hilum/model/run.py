@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from hilum.bundle import PACKAGED, is_bundle
-from hilum.config import Config, load_config
+from hilum.config import Config, read_run_config
 from hilum.data.manifest import write_manifest
 from hilum.data.splits import read_splits, write_splits
 from hilum.errors import BundleError
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> Run:
         )
     return Run(
         folder,
-        load_config(folder / CONFIG),
+        read_run_config(folder / CONFIG),
         read_splits(folder / SPLITS),
         read_json(folder / PROVENANCE),
     )

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hilum import progress
-from hilum.config import Config, TrainConfig, load_config
+from hilum.config import Config, TrainConfig, read_run_config
 from hilum.data.cache import open_cache
 from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
 from hilum.data.lungs import segment_all, widen
@@ -89,7 +89,7 @@ def resume(out: Path, *, overrides: Config | None = None, on_epoch: EpochHook | 
     """
     if not run_folder.is_run(out):
         raise HilumError(f"{out} is not a run folder that can be resumed: it has no {run_folder.CONFIG}.")
-    config = load_config(out / run_folder.CONFIG)
+    config = read_run_config(out / run_folder.CONFIG)
     if overrides is not None and overrides != config:
         keys = ", ".join(_list_differences(config.model_dump(), overrides.model_dump()))
         raise ConfigError(f"{out} was started with another configuration ({keys}); resume without --config and --set.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hilum.config import Config, load_config
+from hilum.config import Config, read_run_config
 from hilum.errors import EvaluationError
 from hilum.evaluation.evaluate import METRICS, PREDICTIONS
 from hilum.files import read_json, sha256_file
@@ -117,7 +117,7 @@ def read_source(path: Path) -> Source:
     return Source(
         folder,
         metrics,
-        config=load_config(run / run_folder.CONFIG),
+        config=read_run_config(run / run_folder.CONFIG),
         provenance=read_json(run / run_folder.PROVENANCE),
         robust=read_json(robust) if robust else metrics.get("robust"),
         weights_sha256=sha256_file(weights) if weights.is_file() else "",

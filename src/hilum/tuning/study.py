@@ -24,7 +24,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hilum.config import Config, load_config
+from hilum.config import Config, read_run_config
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import hash_splits
 from hilum.errors import ConfigError, HilumError, InterruptionError
@@ -255,7 +255,7 @@ def _tidy(study: optuna.Study, out: Path, *, keep: int) -> None:
 def _write_best(study: optuna.Study, out: Path, config: Config) -> None:
     ranked = rank(study)
     if ranked:
-        best = load_config(locate_trial(out, ranked[0].number) / run_folder.CONFIG)
+        best = read_run_config(locate_trial(out, ranked[0].number) / run_folder.CONFIG)
         data = best.data.model_copy(update={"cache_dir": config.data.cache_dir})
         write_text(out / BEST, best.model_copy(update={"data": data}).to_yaml())
 
