@@ -32,6 +32,14 @@ class Source:
     robust: dict[str, Any] | None = None
     weights_sha256: str = ""
     train_seconds: float | None = None
+    run: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call the model: its run folder with the one above, for runs are often but numbered; else its name."""
+        if self.run is None:
+            return str(self.metrics["model"])
+        return "/".join(self.run.resolve().parts[-2:])
 
     @property
     def is_bundle(self) -> bool:
@@ -122,6 +130,7 @@ def read_source(path: Path) -> Source:
         robust=read_json(robust) if robust else metrics.get("robust"),
         weights_sha256=sha256_file(weights) if weights.is_file() else "",
         train_seconds=_add_up_seconds(run / run_folder.HISTORY),
+        run=run,
     )
 
 

@@ -185,15 +185,18 @@ def tabulate_bundle(bundle: Source, run: Source | None) -> TextTable:
 
 
 def tabulate_others(runs: Sequence[Source], others: Sequence[Source]) -> TextTable:
-    """Return the main metrics of runs of other recipes, and what of the recipe differs."""
+    """Return the main metrics of other recipes, a row each, and what of the recipe differs."""
+    recipes: dict[str, list[Source]] = {}
+    for source in others:
+        recipes.setdefault(source.recipe or str(source.folder), []).append(source)
     rows = [
         [
-            str(source.metrics["model"]),
-            source.seed,
-            *(write_leaf(source.get("metrics", metric)) for metric in _MAIN),
-            _list_differences(runs[0].config, source.config),
+            ", ".join(source.name for source in same),
+            ", ".join(source.seed for source in same),
+            *(write_over_runs(_get_metrics(same, metric)) for metric in _MAIN),
+            _list_differences(runs[0].config, same[0].config),
         ]
-        for source in others
+        for same in recipes.values()
     ]
     return TextTable(("Run", "Seed", *map(name_metric, _MAIN), "Differs in"), rows)
 
@@ -263,7 +266,7 @@ def tabulate_provenance(sources: Sequence[Source]) -> TextTable:
     """Return which weights, data and source code stand behind each evaluation."""
     rows = [
         [
-            str(source.metrics["model"]),
+            source.name,
             source.seed,
             (source.get("identity", "sha256") or source.weights_sha256 or "–")[:12],
             (source.test_hash or "–")[:12],
