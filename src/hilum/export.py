@@ -70,7 +70,8 @@ _UNSTATED = "not stated"
 class ExportOptions:
     """What a bundle is to be.
 
-    `name`: none given, that of the run's folder. `force`: write the bundle though the network fails its check.
+    `name`: none given, that of the run's folder. `weights_licence`: of the initial weights; none given,
+    what is known by their name. `force`: write the bundle though the network fails its check.
     """
 
     precision: Precision = Precision.INT8
@@ -78,6 +79,7 @@ class ExportOptions:
     name: str | None = None
     version: str = "1"
     licence: str = _UNSTATED
+    weights_licence: str | None = None
     force: bool = False
 
 
@@ -160,7 +162,7 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
         gate=gate,
         metrics=deployment.metrics,
         parity=parity,
-        provenance=_describe_provenance(run, calibrated),
+        provenance=_describe_provenance(run, calibrated, weights_licence=options.weights_licence),
         licence=options.licence,
         files={},
     )
@@ -247,7 +249,7 @@ def _fit_gate(train: FloatArray, val: FloatArray, patients: Sequence[str], path:
     )
 
 
-def _describe_provenance(run: Run, calibrated: int) -> ProvenanceSpec:
+def _describe_provenance(run: Run, calibrated: int, *, weights_licence: str | None) -> ProvenanceSpec:
     given = run.provenance
     name = str(given["weights"]["name"])
     return ProvenanceSpec(
@@ -255,7 +257,11 @@ def _describe_provenance(run: Run, calibrated: int) -> ProvenanceSpec:
         manifest_hash=given["manifest_hash"],
         splits_hash=hash_splits(run.splits),
         model_hash=sha256_file(run.weights),
-        weights=WeightsSpec(name=name, sha256=given["weights"]["sha256"], licence=_LICENCES.get(name, _UNSTATED)),
+        weights=WeightsSpec(
+            name=name,
+            sha256=given["weights"]["sha256"],
+            licence=weights_licence or _LICENCES.get(name, _UNSTATED),
+        ),
         packages=given["packages"],
         git_commit=given["git_commit"],
         seed=run.config.seed,

@@ -55,7 +55,9 @@ def fp32(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def int8(run, tmp_path_factory):
-    return export_run(run, tmp_path_factory.mktemp("bundles") / "int8", options=ExportOptions(force=True))
+    return export_run(
+        run, tmp_path_factory.mktemp("bundles") / "int8", options=ExportOptions(weights_licence="CC BY 4.0", force=True)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def test_threads_do_not_change_the_answer(fp32, pictures):
         np.testing.assert_allclose(answer.logit, expected.logit, atol=1e-5)
 
 
-def test_the_bundle_says_what_it_is(fp32, run):
+def test_the_bundle_says_what_it_is(fp32, int8, run):
     read = read_bundle(fp32.folder)
     assert read.spec == fp32.spec
     spec = read.spec
@@ -129,6 +131,7 @@ def test_the_bundle_says_what_it_is(fp32, run):
     ]  # fmt: skip
     assert spec.provenance.manifest_hash == trained.provenance["manifest_hash"]
     assert spec.provenance.weights.licence.startswith("none")
+    assert int8.spec.provenance.weights.licence == "CC BY 4.0"  # as it was told
     assert spec.metrics["auroc"].value == pytest.approx(spec.parity.auroc_exported)
     for point in spec.operating_points.values():
         assert (point.chosen_on, point.n) == ("val", (trained.splits["split"] == Split.VAL).sum())

@@ -31,6 +31,15 @@ def export(
     ] = None,
     model_version: Annotated[str, typer.Option("--model-version", help="Version of the model.")] = "1",
     licence: Annotated[str, typer.Option("--licence", metavar="TEXT", help="Licence of the model.")] = "not stated",
+    weights_licence: Annotated[
+        str | None,
+        typer.Option(
+            "--weights-licence",
+            metavar="TEXT",
+            help="Licence of the initial weights.",
+            show_default="what is known by their name",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write the bundle though its network differs too much from the trained one.")
     ] = False,
@@ -44,7 +53,15 @@ def export(
     require_training()
     from hilum.export import ExportOptions, export_run
 
-    chosen = ExportOptions(precision, network_format, name, model_version, licence, force)
+    chosen = ExportOptions(
+        precision,
+        network_format,
+        name=name,
+        version=model_version,
+        licence=licence,
+        weights_licence=weights_licence,
+        force=force,
+    )
     print_bundle(export_run(run, out, options=chosen))
 
 
