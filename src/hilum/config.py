@@ -199,7 +199,9 @@ def load_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
 
 
 def read_run_config(path: Path) -> Config:
-    """Read the config.yaml of a run. It has every setting that there was: one that it lacks came later, and was off.
+    """Read the config.yaml of a run. It has every setting that there was: what it lacks of augmentation was off.
+
+    (Settings of other sections that came later have defaults that change nothing.)
 
     Raises:
         ConfigError: as for `load_config`.
@@ -207,8 +209,13 @@ def read_run_config(path: Path) -> Config:
     tree = _read_yaml(path)
     augment = tree.get("augment")
     if isinstance(augment, dict):
-        kept = {key: value for key, value in augment.items() if key not in _GONE or value}
-        tree["augment"] = {**_BEFORE, **kept}
+        gone = [f"augment.{key}" for key in _GONE if augment.get(key)]
+        if gone:
+            raise ConfigError(
+                f"The run {path.parent} was trained with {gone[0]}, which this Hilum no longer has; use the one that "
+                "trained it."
+            )
+        tree["augment"] = {**_BEFORE, **{key: value for key, value in augment.items() if key not in _GONE}}
     return _validate(tree, source=str(path))
 
 
@@ -274,5 +281,5 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         *sections, key = (str(part) for part in error["loc"])
         near = get_close_matches(key, _list_keys(sections), n=1)
-        return f"unknown key; {near[0]} is one" if near else "unknown key"
+        return f"unknown key; did you mean {near[0]}?" if near else "unknown key"
     return str(error["msg"][0].lower() + error["msg"][1:])

@@ -212,6 +212,7 @@ def test_pictures_that_the_gate_would_refuse_are_counted(local, tmp_path, capsys
     gated = write_brightness_bundle(tmp_path / "gated", gate=fit_gate(features[:30], features[30:]), points=POINTS)
     done = run(gated, local, tmp_path / "out")
     assert done.refused == done.local.n == 60  # flat gray pictures are no radiographs
+    assert all(score.refused for score in BundleScorer(gated).score([str(path) for path in local.rglob("*.png")]))
     app(["recalibrate", str(gated.folder), str(local), "--out", str(tmp_path / "again")], standalone_mode=False)
     assert "finds 60 of these 60 pictures unlike those of training" in capsys.readouterr().out
 

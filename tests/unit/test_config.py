@@ -40,7 +40,7 @@ def test_null_switches_an_option_off():
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["train.epoch=3"], ["train.epoch", "unknown key; epochs is one"]),
+        (["train.epoch=3"], ["train.epoch", "unknown key; did you mean epochs?"]),
         (["train.lr=fast"], ["train.lr"]),
         (["train.epochs"], ["section.key=value"]),
         (["seed=3", "seed.x=1"], ["seed is a value"]),
@@ -79,5 +79,5 @@ def test_a_run_keeps_what_it_was_trained_with(tmp_path):
     assert (earlier.gamma, earlier.corners, earlier.graded, earlier.marks) == (0.4, 0, False, 0)
     assert (earlier.zoom_out, earlier.resolution_min, earlier.jpeg_quality_min) == (0, 1, 100)
     path.write_text("augment:\n  background: 0.5\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"augment\.background: unknown key"):
+    with pytest.raises(ConfigError, match=r"was trained with augment\.background, which this Hilum no longer has"):
         read_run_config(path)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hilum.config import AugmentConfig
-from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
+from hilum.data.dataset import Draw, EpochSampler, RadiographDataset, build_loader
 from hilum.preprocess import PreprocessSpec, normalise
 
 pytestmark = pytest.mark.unit
@@ -60,3 +60,30 @@ def test_without_augmentation_the_batch_is_what_preprocess_makes(pictures):
     batches = list(build_loader(dataset, SPEC, batch_size=8, workers=0))
     np.testing.assert_array_equal(batches[0][0], normalise(pictures[rows], SPEC))
     assert batches[0][1].tolist() == [[0.0], [1.0], [1.0]]
+
+
+def test_corners_are_exchanged_where_lungs_are_known_and_not_where_augmentation_is_off(pictures):
+    lungs = np.zeros(pictures.shape, dtype=np.bool_)
+
+    def draw(**settings):
+        config = AugmentConfig(**settings)
+        dataset = RadiographDataset(pictures, TARGETS, config=config, lungs=lungs)
+        return torch.stack([dataset[Draw(place, 7)][0] for place in range(4)])[:, 0].numpy()
+
+    np.testing.assert_array_equal(draw(enabled=False, corners=1), pictures[:4])
+    still = {"rotate_degrees": 0, "translate": 0, "shear_degrees": 0, "zoom_out": 0, "crop_scale_min": 1}
+    gray = {
+        "brightness": 0,
+        "contrast": 0,
+        "gamma": 0,
+        "display": 0,
+        "noise": 0,
+        "blur": 0,
+        "marks": 0,
+        "collimation": 0,
+    }
+    off = {"aspect_jitter": 0, "erase_probability": 0, "acquisition_probability": 0, **still, **gray}
+    np.testing.assert_array_equal(draw(corners=0, **off), pictures[:4])
+    changed = draw(corners=1, **off) != pictures[:4]
+    assert changed.any(axis=(1, 2)).sum() >= 3  # all but one that was drawn to be its own neighbour
+    assert not changed[:, 14:18, 14:18].any()

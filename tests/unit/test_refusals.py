@@ -35,9 +35,12 @@ def test_each_class_is_counted_for_itself_and_the_accepted_are_judged():
 
 
 def test_a_gate_that_falls_on_one_class_is_a_warning():
-    uneven, even, none = (count_refusals(score(*counts), POINT).describe() for counts in ((3, 0), (2, 2), (0, 0)))
+    uneven, even, none = (count_refusals(score(*counts), POINT).describe() for counts in ((6, 0), (2, 2), (0, 0)))
     assert [finding.severity for finding in (uneven, even, none)] == [Severity.WARNING, Severity.NOTE, Severity.NOTE]
-    assert "3 of 10 NORMAL pictures" in uneven.text
+    assert "6 of 10 NORMAL pictures" in uneven.text
+    assert "It refuses NORMAL more often" in uneven.text
+    chance = count_refusals(score(2, 0), POINT).describe()  # 20 % against none, of ten each
+    assert (chance.severity, "more often" in chance.text) == (Severity.NOTE, False)
     assert "--no-gate" in even.text
     assert "--no-gate" not in none.text
 

@@ -142,6 +142,17 @@ def test_other_thresholds_are_not_mixed(path):
             writer.check_threshold(0.5)
 
 
+@pytest.mark.parametrize("text", ["my,own,table", "a,b\r1,2\r", "x" * 200_000])
+def test_a_file_without_whole_lines_is_not_taken_for_a_table(tmp_path, text):
+    for suffix in ("csv", "jsonl"):
+        path = tmp_path / f"own.{suffix}"
+        path.write_text(text, encoding="utf-8", newline="")
+        with pytest.raises(ConfigError, match="holds no predictions of Hilum"):
+            TableWriter(path)
+    (tmp_path / "empty.csv").touch()
+    write(tmp_path / "empty.csv", ALL)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_files_of_others_are_not_gone_on_with(tmp_path, suffix):
     if suffix == "parquet":

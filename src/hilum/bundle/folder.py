@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -99,12 +101,21 @@ def _read_spec(path: Path) -> BundleSpec:
         where = ".".join(str(part) for part in first["loc"]) or "it"
         reason = "is not known" if first["type"] == "extra_forbidden" else f"does not fit ({first['msg']})"
         raise BundleError(f"{path} cannot be used: {where} {reason}; export the model again.") from None
-    if spec.checksum is not None and spec.checksum != spec.compute_checksum():
+    if spec.checksum is not None and spec.checksum != compute_checksum(content):
         raise BundleError(
             f"{path} was altered after it was written (its checksum differs); copy the bundle again. To fit a bundle "
             "to other pictures, use hilum recalibrate."
         )
     return spec
+
+
+def compute_checksum(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a bundle.json says, but for its checksum, as compact JSON with sorted keys.
+
+    Of the file and not of what is made of it, so that entries of later versions change nothing.
+    """
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_bundle(out: Path, spec: BundleSpec, files: Mapping[str, Path]) -> Bundle:
@@ -129,7 +140,7 @@ def write_bundle(out: Path, spec: BundleSpec, files: Mapping[str, Path]) -> Bund
             shutil.copyfile(source, target)
             hashes[name] = sha256_file(target)
         written = spec.model_copy(update={"files": hashes})
-        written = written.model_copy(update={"checksum": written.compute_checksum()})
+        written = written.model_copy(update={"checksum": compute_checksum(written.model_dump(mode="json"))})
         write_json(temporary / SPEC, written.model_dump(mode="json"))
         read_bundle(temporary)
     return Bundle(out, written)

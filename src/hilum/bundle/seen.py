@@ -2,6 +2,8 @@
 
 seen.txt holds the first 16 hexadecimal digits of the SHA-256 of each file, sorted: enough to recognise a picture that
 one has (two of a million files agree by chance with a probability of 3e-8), and nothing to make one from.
+The same bytes are recognised; a picture that was saved anew is not. Where a bundle that had no list was recalibrated,
+the list is of the local pictures alone.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from enum import StrEnum
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Final, Literal, Self
@@ -172,7 +170,7 @@ class BundleSpec(_Spec):
     after a recalibration that of the local pictures. `heatmap_full_scale` is the evidence in logits at which heat maps
     of this model saturate. `metrics` are those of val at the default operating point, and flatter: calibration and
     threshold were fitted there; after a recalibration they are cross-validated on the local pictures. `checksum` is
-    that of all the rest (`compute_checksum`), against accidents: whoever alters a bundle on purpose can renew it.
+    that of all the rest, against accidents: whoever alters a bundle on purpose can renew it.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -204,11 +202,6 @@ class BundleSpec(_Spec):
         if self.default_operating_point not in self.operating_points:
             raise ValueError(f"the default operating point {self.default_operating_point!r} is not among the others")
         return self
-
-    def compute_checksum(self) -> str:
-        """Return the SHA-256 of all entries but the checksum, as compact JSON with sorted keys."""
-        content = self.model_dump(mode="json", exclude={"checksum"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def operating_point(self) -> OperatingPointSpec:

@@ -112,7 +112,8 @@ def _explain(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"Permission denied:{where or ' a file'} cannot be read or written; check its rights, or name another."
     if error.errno in (errno.ENOTDIR, errno.EEXIST) and where:
-        return f"{where.strip()} cannot be written: a part of its path is a file and no folder; name another place."
+        where = where.strip()
+        return f"{where} cannot be read or written: a part of its path is a file and no folder; name another place."
     return f"{error.strerror or error}{':' if where else ''}{where}."
 
 

@@ -94,7 +94,7 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
         return picture, self.targets[place]
 
     def _exchange_corners(self, gray: UInt8Array, place: int, *, seed: int) -> UInt8Array:
-        if self.lungs is None or self.config is None:
+        if self.lungs is None or self.config is None or not (self.config.enabled and self.config.corners):
             return gray
         rng = np.random.default_rng([seed, 1])
         chosen = int(rng.integers(len(self)))

@@ -258,7 +258,7 @@ def _write_report(
     passages = write_passages(results, background=background, origin=origin, description=description)
     findings = list_findings(results, background=background, origin=origin)
     if refusals is not None:
-        findings.append(refusals.describe())
+        findings.insert(sum(finding.severity is Severity.WARNING for finding in findings), refusals.describe())
     if look is not None:
         findings.append(Finding(Severity.NOTE, look.describe()))
     verdict = write_verdict(results)

@@ -34,7 +34,6 @@ from hilum.evaluation.intervals import Estimate, estimate_metrics, estimate_rati
 from hilum.evaluation.scoring import ScoredSplit, score_split, select_rows
 from hilum.evaluation.wording import write_count, write_decimal, write_percent
 from hilum.inference.decision import is_positive
-from hilum.inference.predictor import Predictor
 from hilum.inference.scoring import BundleScorer
 from hilum.report.render import render_text
 from hilum.types import BoolArray, DoubleArray, Label, Split, Status
@@ -123,14 +122,8 @@ def recalibrate_bundle(
         files = {name: scorer.bundle.folder / name for name in base.files} | {MODEL_CARD: card, SEEN: seen}
         bundle = write_bundle(out, spec, files)
     failed = int((manifest["status"] != Status.OK).sum()) + sum(scored.count_failures().values())
-    return Recalibrated(bundle, local, failed, _count_refused(bundle, scored.texts("path")))
-
-
-def _count_refused(bundle: Bundle, paths: list[str]) -> int:
-    """Count the pictures that the input gate takes for no radiographs like those of training; all of them were used."""
-    if bundle.gate is None:
-        return 0
-    return sum(answer.status == Status.NOT_CHEST_XRAY for answer in Predictor.open(bundle).predict(paths))
+    refused = 0 if scored.refused is None else int(scored.refused.sum())
+    return Recalibrated(bundle, local, failed, refused)
 
 
 def _refuse_known(base: BundleSpec, digest: str, data: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import fisher_exact
 
 from hilum.evaluation.scoring import ScoredSplit
 from hilum.evaluation.thresholds import OperatingPoint
@@ -36,8 +37,11 @@ class Refusals:
         return content
 
     def describe(self) -> Finding:
-        """Return what the report says of it; a warning where one class is refused far more often."""
-        shares = [self.refused[label] / n for label, n in self.pictures.items() if n]
+        """Return what the report says of it; a warning where one class is refused more often.
+
+        That is by more than 5 points, and not by chance (Fisher's exact test at 5 %).
+        """
+        shares = {label: self.refused[label] / n for label, n in self.pictures.items() if n}
         counts = " and ".join(
             f"{self.refused[label]:,} of {n:,} {label} pictures ({write_percent(self.refused[label] / n)})"
             for label, n in self.pictures.items()
@@ -46,7 +50,10 @@ class Refusals:
         text = f"The input gate finds {counts} unlike those of training."
         if any(self.refused.values()):
             text += " Here they are scored as the others; hilum predict gives them no verdict, unless told --no-gate."
-        uneven = max(shares) - min(shares) > 0.05
+        table = [[self.refused[label], self.pictures[label] - self.refused[label]] for label in shares]
+        uneven = len(table) > 1 and max(shares.values()) - min(shares.values()) > 0.05
+        if uneven and (uneven := bool(fisher_exact(table).pvalue < 0.05)):
+            text += f" It refuses {max(shares, key=shares.__getitem__)} more often: figures of use are not those here."
         return Finding(Severity.WARNING if uneven else Severity.NOTE, text)
 
 

@@ -52,12 +52,14 @@ def choose_format(path: Path) -> TableFormat:
 def is_table_of_predictions(path: Path) -> bool:
     """Return whether a file begins as the tables that Hilum writes, with zones or without."""
     read = {TableFormat.CSV: read_csv, TableFormat.JSON_LINES: read_json_lines, TableFormat.PARQUET: read_parquet}
+    if path.stat().st_size == 0:
+        return True  # there is nothing to lose
     for columns in (COLUMNS, ZONE_COLUMNS):
         try:
-            next(iter(read[choose_format(path)](path, columns)), None)
-        except ConfigError:
+            if next(iter(read[choose_format(path)](path, columns)), None) is not None:
+                return True
+        except (ConfigError, csv.Error):
             continue
-        return True
     return False
 
 

@@ -32,7 +32,7 @@ def draw_augmentation_sheet(splits: pd.DataFrame, path: Path, config: Config) ->
         .itertuples()
     ]
     pictures = np.stack([read_prepared(str(row.path), config.preprocess) for row in rows])
-    lungs = widen(segment_all(pictures)) if config.augment.corners else None
+    lungs = widen(segment_all(pictures)) if config.augment.enabled and config.augment.corners else None
     # Targets have no say here, and corners come from the other rows of the sheet.
     dataset = RadiographDataset(
         pictures, np.zeros((len(rows), 1), dtype=np.float32), config=config.augment, lungs=lungs
@@ -86,7 +86,6 @@ def _describe(config: Config) -> str:
         f"resolution down to {settings.resolution_min:.0%}": settings.resolution_min < 1 and chance,
         f"JPEG quality down to {settings.jpeg_quality_min}": settings.jpeg_quality_min < 95 and chance,
         f"black edges up to {settings.collimation:.0%} wide": settings.collimation and chance,
-        f"each corner another picture's in {settings.corners:.0%}, sparing lungs": settings.corners,
         f"letters and covers near the edges in {settings.marks:.0%}": settings.marks,
         f"noise up to {settings.noise:.0%} of the range": settings.noise,
         f"erasing in {settings.erase_probability:.0%}": settings.erase_probability and settings.erase_scale,
@@ -97,4 +96,7 @@ def _describe(config: Config) -> str:
     if settings.graded:
         shares = [f"{share:.0%}" for share in STRENGTHS]
         graded = f" A version gets {', '.join(shares[:-1])} or {shares[-1]} of all these strengths."
-    return f"Each row shows a training picture and six versions of it: {', '.join(listed)}.{graded}"
+    corners = ""
+    if settings.corners:
+        corners = f" Each corner, as far as no lung lies there, is another picture's in {settings.corners:.0%}."
+    return f"Each row shows a training picture and six versions of it: {', '.join(listed)}.{graded}{corners}"
