@@ -70,6 +70,11 @@ class AugmentConfig(_Section):
         True, description="give each picture a strength of its own, from a quarter of all the others to the whole"
     )
 
+    @property
+    def exchanges_corners(self) -> bool:
+        """Whether training pictures get corners of others, for which their lungs must be known."""
+        return self.enabled and self.corners > 0
+
     def scale(self, strength: float) -> AugmentConfig:
         """Return the same changes at a share of their strength, 0 to 1; probabilities stay, but that of marks."""
         linear = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 
 from hilum.bundle.spec import GATE, SCHEMA_VERSION, SPEC, BundleSpec, OperatingPointSpec, check_name
 from hilum.errors import BundleError, HilumError
-from hilum.files import atomic_folder, read_json, sha256_file, write_json
+from hilum.files import atomic_folder, read_json, sha256_bytes, sha256_file, write_json
 
 PACKAGED = "packaged"
 """The word that stands for the bundle inside the package, and the folder that it lies in."""
@@ -115,7 +114,7 @@ def compute_checksum(content: Mapping[str, Any]) -> str:
     Of the file and not of what is made of it, so that entries of later versions change nothing.
     """
     rest = {key: value for key, value in content.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256_bytes(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
 
 
 def write_bundle(out: Path, spec: BundleSpec, files: Mapping[str, Path]) -> Bundle:

@@ -86,15 +86,13 @@ class RadiographDataset(Dataset[tuple[Tensor, FloatArray]]):
     def __getitem__(self, draw: Draw | int) -> tuple[Tensor, FloatArray]:
         place, seed = draw if isinstance(draw, tuple) else (draw, -1)
         gray = np.array(self.pictures[self.rows[place]])
-        if self.chain is not None and seed >= 0:
-            gray = self._exchange_corners(gray, place, seed=seed)
-        picture = torch.from_numpy(gray)[None]
-        if self.chain is not None and seed >= 0:
-            picture = augment(picture, self.chain, seed=seed)
-        return picture, self.targets[place]
+        if self.chain is None or seed < 0:
+            return torch.from_numpy(gray)[None], self.targets[place]
+        exchanged = torch.from_numpy(self._exchange_corners(gray, place, seed=seed))[None]
+        return augment(exchanged, self.chain, seed=seed), self.targets[place]
 
     def _exchange_corners(self, gray: UInt8Array, place: int, *, seed: int) -> UInt8Array:
-        if self.lungs is None or self.config is None or not (self.config.enabled and self.config.corners):
+        if self.lungs is None or self.config is None or not self.config.exchanges_corners:
             return gray
         rng = np.random.default_rng([seed, 1])
         chosen = int(rng.integers(len(self)))

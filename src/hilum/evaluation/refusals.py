@@ -51,8 +51,9 @@ class Refusals:
         if any(self.refused.values()):
             text += " Here they are scored as the others; hilum predict gives them no verdict, unless told --no-gate."
         table = [[self.refused[label], self.pictures[label] - self.refused[label]] for label in shares]
-        uneven = len(table) > 1 and max(shares.values()) - min(shares.values()) > 0.05
-        if uneven and (uneven := bool(fisher_exact(table).pvalue < 0.05)):
+        apart = len(table) > 1 and max(shares.values()) - min(shares.values()) > 0.05
+        uneven = apart and fisher_exact(table).pvalue < 0.05
+        if uneven:
             text += f" It refuses {max(shares, key=shares.__getitem__)} more often: figures of use are not those here."
         return Finding(Severity.WARNING if uneven else Severity.NOTE, text)
 

@@ -32,7 +32,7 @@ def draw_augmentation_sheet(splits: pd.DataFrame, path: Path, config: Config) ->
         .itertuples()
     ]
     pictures = np.stack([read_prepared(str(row.path), config.preprocess) for row in rows])
-    lungs = widen(segment_all(pictures)) if config.augment.enabled and config.augment.corners else None
+    lungs = widen(segment_all(pictures)) if config.augment.exchanges_corners else None
     # Targets have no say here, and corners come from the other rows of the sheet.
     dataset = RadiographDataset(
         pictures, np.zeros((len(rows), 1), dtype=np.float32), config=config.augment, lungs=lungs

@@ -224,7 +224,7 @@ def _fit(
 
 def _find_lungs(pictures: UInt8Array, config: Config) -> BoolArray | None:
     """Return the lungs of the train pictures, (n, s, s), widened a little; None where nothing needs to know them."""
-    if not (config.augment.enabled and config.augment.corners) and config.train.balance != "surroundings":
+    if not config.augment.exchanges_corners and config.train.balance != "surroundings":
         return None
     logger.info("finding the lungs in %s training pictures", f"{len(pictures):,}")
     return widen(segment_all(pictures))
