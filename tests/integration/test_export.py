@@ -8,7 +8,7 @@ import torch
 from tests.quick_run import write_quick_run
 
 from hilum.bundle import BundleSpec, NetworkFormat, Precision, list_seen, read_bundle, resolve_bundle
-from hilum.cli.evaluate import Part, evaluate_bundle, evaluate_run
+from hilum.cli.judging import Part, evaluate_bundle, evaluate_run
 from hilum.config import Config, EvaluateConfig
 from hilum.data.cache import read_prepared
 from hilum.data.manifest import load_data
@@ -234,7 +234,9 @@ def test_a_bundle_is_evaluated_at_its_own_operating_point(fp32, run, data, tmp_p
     assert (gate["NORMAL"]["n"], gate["PNEUMONIA"]["n"]) == (cells["tn"] + cells["fp"], cells["fn"] + cells["tp"])
     refused = [answer.status == "not_chest_xray" for answer in Predictor.open(fp32).predict(list_tested(manifest))]
     assert gate["NORMAL"]["refused"] + gate["PNEUMONIA"]["refused"] == sum(refused)
-    assert "The input gate finds" in (tmp_path / "bundle" / "report.html").read_text(encoding="utf-8")
+    report = (tmp_path / "bundle" / "report.html").read_text(encoding="utf-8")
+    assert "The input gate finds" in report
+    assert "none of their files is among those that the model and its thresholds were made with" in report
     assert trained["gate"] is None
     assert bundled["metrics"]["auroc"]["value"] == pytest.approx(trained["metrics"]["auroc"]["value"])
     with pytest.raises(LeakageError, match="was trained on pictures of"):
@@ -251,6 +253,9 @@ def test_a_bundle_knows_the_pictures_that_it_was_made_of(fp32, data, tmp_path):
     with pytest.raises(LeakageError, match=rf"was made of 2 of the {len(some)} pictures to score"):
         evaluate_bundle(BundleScorer(fp32), some, tmp_path / "out", split=Part.ALL, **shared)
     assert not (tmp_path / "out").exists()
+    test = manifest[manifest["split"] == Split.TEST].assign(split=str(Split.TRAIN))
+    evaluate_bundle(BundleScorer(fp32), test, tmp_path / "whole", split=Part.ALL, **shared)
+    assert "whatever split they stand in there" in (tmp_path / "whole" / "report.html").read_text(encoding="utf-8")
 
 
 def test_evaluating_a_bundle_imports_no_torch(fp32, data, tmp_path):

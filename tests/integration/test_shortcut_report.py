@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tests.brightness_bundle import write_brightness_bundle
 
-from hilum.cli.evaluate import Part, evaluate_bundle
+from hilum.cli.judging import Part, evaluate_bundle
 from hilum.config import EvaluateConfig
 from hilum.data.cache import read_prepared
 from hilum.data.manifest import scan

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.evaluation_data import build_results, draw_scored
@@ -73,10 +75,22 @@ def test_recalibration_brings_rates_back_and_em_is_fooled(results):
 
 
 def test_the_sentence_names_what_is_lost(results):
-    sentence = tell_transfer(results.decisions.transfer, "test")
+    sentence = tell_transfer(results.decisions.transfer, "test", results.decisions.source)
     assert sentence.startswith("From val to test sensitivity")
     assert "but specificity (at " in sentence
     assert "100 labelled local pictures" in sentence
+
+
+def test_points_of_a_recalibrated_bundle_are_not_said_to_be_of_val(results):
+    points = {
+        point.name: replace(point, spec=point.spec.model_copy(update={"chosen_on": "local pictures, cross-validated"}))
+        for point in results.decisions.points
+    }
+    decisions = replace(results.decisions, points=tuple(points.values()))
+    assert decisions.source == "local pictures"
+    blocks = lay_out_decisions(replace(results, decisions=decisions), [])
+    assert any(isinstance(block, str) and block.startswith("From local pictures to test") for block in blocks)
+    assert any(isinstance(block, Table) and "local pictures" in block.headers for block in blocks)
 
 
 def test_the_section_has_a_table_for_each_part(results):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.cli.evaluate import Part, join_splits
+from hilum.cli.judging import Part, join_splits
 from hilum.data.splits import COLUMNS, build_splits, check_leakage, hash_splits, read_splits, write_splits
 from hilum.errors import DataError, HilumError, LeakageError
 

@@ -20,7 +20,7 @@ from hilum.bundle.folder import (
     resolve_bundle,
     write_bundle,
 )
-from hilum.bundle.seen import list_seen, read_seen, write_seen
+from hilum.bundle.seen import list_seen, read_seen, refuse_seen, write_seen
 from hilum.bundle.spec import (
     GATE,
     MODEL_CARD,
@@ -77,6 +77,7 @@ __all__ = [
     "packaged_bundle",
     "read_bundle",
     "read_seen",
+    "refuse_seen",
     "resolve_bundle",
     "write_bundle",
     "write_seen",

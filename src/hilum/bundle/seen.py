@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hilum.bundle.folder import Bundle
 from hilum.bundle.spec import SEEN
-from hilum.errors import BundleError
+from hilum.errors import BundleError, LeakageError
 from hilum.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIGITS: Final = 16
 
@@ -43,3 +46,27 @@ def list_seen(bundle: Bundle, digests: Iterable[str]) -> list[bool]:
     """Return for each SHA-256 whether the bundle has seen that picture."""
     seen = read_seen(bundle)
     return [digest[:DIGITS] in seen for digest in digests]
+
+
+def refuse_seen(bundle: Bundle, pictures: pd.DataFrame, *, task: str, advice: str) -> bool:
+    """Refuse pictures that trained, validated or refitted the bundle: it knows their labels already.
+
+    Args:
+        bundle: which may have a list of them.
+        pictures: with the columns path and sha256.
+        task: what they are to be used for, for the message.
+        advice: what to do in place of it, for the message.
+
+    Returns:
+        Whether the bundle has a list to look them up in.
+
+    Raises:
+        LeakageError: it was made of some of them.
+    """
+    known = pictures[list_seen(bundle, pictures["sha256"])]
+    if len(known):
+        raise LeakageError(
+            f"{bundle.spec.name} {bundle.spec.version} was made of {len(known):,} of the {len(pictures):,} pictures "
+            f"{task} (such as {known['path'].iloc[0]}); {advice}."
+        )
+    return SEEN in bundle.spec.files

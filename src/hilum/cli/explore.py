@@ -42,14 +42,15 @@ def explore(
     share = settings.data.val_fraction
     new_folder(out, marker="eda.html")
     manifest = load_data(data)
-    write_manifest(manifest, out / "manifest.csv")
     leak: LeakageError | None = None
     try:
         splits = build_splits(manifest, val_fraction=share, seed=settings.split_seed, fold=settings.data.val_fold)
+        write_manifest(manifest, out / "manifest.csv")
         write_splits(splits, out / "splits.csv", seed=settings.split_seed, val_fraction=share)
     except LeakageError as error:
         # The page is where a leak is best looked at, so it is made with the splits as the data give them.
         leak = error
+        write_manifest(manifest, out / "manifest.csv")
         splits = manifest[manifest["status"] == Status.OK]
     sections = build_extra_sections(splits, out, settings)
     audit = build_audit(manifest, splits, out, seed=settings.seed, source=str(data), extra_sections=sections)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli import options
-from hilum.cli.evaluate import identify_bundle, identify_run
+from hilum.cli.judging import identify_bundle, identify_run
 
 if TYPE_CHECKING:
     from hilum.evaluation.ledger import ModelIdentity

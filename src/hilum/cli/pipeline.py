@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hilum.cli import options
-from hilum.cli.evaluate import Part, evaluate_run, print_evaluation
+from hilum.cli.evaluate import print_evaluation
 from hilum.cli.explore import build_extra_sections
+from hilum.cli.judging import Part, evaluate_run
 from hilum.cli.train import load_splits, print_training, require_training, start_training
 from hilum.errors import HilumError
 

@@ -91,7 +91,9 @@ def predict(
             "sensitivity-99 and specificity-95.",
         ),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip what FILE or FILE.partial holds already.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip what FILE or FILE.partial holds already, and its heat maps.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Say NORMAL or PNEUMONIA for each picture, with a probability, from the network of a bundle.

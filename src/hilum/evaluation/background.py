@@ -27,8 +27,10 @@ class Background:
 
     `data` names the data set as the reader knows it, `command` is what to type to get this evaluation again, `stages`
     are those of the network, `learning_curves` is a PNG, `training` are facts of the run in the order to show them,
-    `metadata_auroc` is how well file metadata alone separate the classes of the same split (hilum explore), and
-    `sections` are further sections of the report, such as a summary of the data.
+    `metadata_auroc` is how well file metadata alone separate the classes of the same split (hilum explore),
+    `sections` are further sections of the report, such as a summary of the data, `unseen` means that the pictures were
+    looked for in a bundle's list of those that it was made of, and not found, and `whole` that all pictures of the data
+    are scored as test, whatever split they stand in there.
     """
 
     data: str = ""
@@ -39,6 +41,8 @@ class Background:
     training: Mapping[str, str] = field(default_factory=dict)
     metadata_auroc: float | None = None
     sections: Sequence[Section] = ()
+    unseen: bool = False
+    whole: bool = False
 
 
 def recognise_origin(splits: pd.DataFrame) -> Origin:

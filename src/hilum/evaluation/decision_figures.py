@@ -17,15 +17,15 @@ _BLUES = ("#9CC9E6", "#3E8FC6", "#0B4F82")
 _STEP = 0.13
 
 
-def draw_transfer(transfer: Transfer, path: Path, *, split: Split) -> Figure:
-    """Draw sensitivity and specificity of each operating point at each step, with intervals or percentiles."""
+def draw_transfer(transfer: Transfer, path: Path, *, split: Split, source: str) -> Figure:
+    """Draw sensitivity and specificity of each operating point at each step from `source`, which chose them, on."""
     with draw_figure(path, width=FULL_WIDTH, height=1.6 + 1.0 * len(transfer.points)) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, rate in zip(panels, ("sensitivity", "specificity"), strict=True):
             lowest = 1.0
             for row, point in enumerate(transfer.points.values()):
                 steps: list[tuple[str, str, str, Estimate | Spread]] = [
-                    ("val", "D", NEUTRAL, getattr(point.known, rate)),
+                    (source, "D", NEUTRAL, getattr(point.known, rate)),
                     (f"{split}, as it is", "o", COLOURS[Label.PNEUMONIA], getattr(point.as_is, rate)),
                     ("prior adapted", "s", COLOURS[Split.VAL], getattr(point.adapted, rate)),
                 ]
@@ -51,16 +51,16 @@ def draw_transfer(transfer: Transfer, path: Path, *, split: Split) -> Figure:
             axes.set_xlabel(rate, color=SOFT_INK)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    caption = _describe(transfer, split)
+    caption = _describe(transfer, split, source)
     return Figure(path, "What carries over.", caption, alt=f"Transfer of operating points. {caption}", wide=True)
 
 
-def _describe(transfer: Transfer, split: Split) -> str:
+def _describe(transfer: Transfer, split: Split, source: str) -> str:
     rate = max(("sensitivity", "specificity"), key=lambda name: find_worst_fall(transfer, name)[1])
     name, _ = find_worst_fall(transfer, rate)
     point = transfer.points[name]
     steps = [
-        f"{write_value(getattr(point.known, rate))} on val",
+        f"{write_value(getattr(point.known, rate))} on {source}",
         f"{write_value(getattr(point.as_is, rate))} on {split} as it is",
         f"{write_value(getattr(point.adapted, rate))} with an adapted prior",
     ]

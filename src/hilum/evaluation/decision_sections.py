@@ -25,14 +25,15 @@ def lay_out_decisions(results: Results, figures: Sequence[Figure]) -> list[Block
         return []
     blocks: list[Block] = [_tabulate_points(decisions, split)]
     if decisions.grey_zone is not None:
-        blocks += [Subtitle("Grey zone"), _tell_grey_zone(decisions.grey_zone, split)]
+        blocks += [Subtitle("Grey zone"), _tell_grey_zone(decisions.grey_zone, split, decisions.source)]
         blocks.append(_tabulate_zones(decisions.grey_zone, split))
     if decisions.conformal:
         blocks += [Subtitle("Prediction sets"), _tell_conformal(decisions.conformal, split)]
         blocks.append(_tabulate_conformal(decisions.conformal, split))
     if decisions.transfer is not None:
-        blocks += [Subtitle("What carries over"), tell_transfer(decisions.transfer, split)]
-        blocks += [*_tabulate_transfer(decisions.transfer, split), _tell_calibration(decisions.transfer), *figures]
+        transfer, source = decisions.transfer, decisions.source
+        blocks += [Subtitle("What carries over"), tell_transfer(transfer, split, source)]
+        blocks += [*_tabulate_transfer(transfer, split, source), _tell_calibration(transfer), *figures]
     return blocks
 
 
@@ -70,12 +71,12 @@ def _write_cell(estimate: Estimate) -> str | None:
     return f"{value} ({100 * estimate.ci_low:.1f}–{100 * estimate.ci_high:.1f})"
 
 
-def _tell_grey_zone(result: GreyZoneResult, split: str) -> str:
+def _tell_grey_zone(result: GreyZoneResult, split: str, source: str) -> str:
     zone, tested = result.zone, result.tested
     if zone.is_empty:
         return (
             f"There is no grey zone: the threshold that rules out ({zone.low:.3f}) is not below the one that rules in "
-            f"({zone.high:.3f}), so {zone.high:.3f} alone divides all pictures, and kept both promises on val."
+            f"({zone.high:.3f}), so {zone.high:.3f} alone divides all pictures, and kept both promises on {source}."
         )
     return (
         f"A probability below {zone.low:.3f} (sensitivity-99) rules PNEUMONIA out, one from {zone.high:.3f} on "
@@ -152,8 +153,8 @@ def _write_size(estimate: Estimate) -> str | None:
     return f"{value} ({write_decimal(estimate.ci_low, digits=2)}–{write_decimal(estimate.ci_high, digits=2)})"
 
 
-def tell_transfer(transfer: Transfer, split: str) -> str:
-    """Return the sentence that says what carries over from val to a split and what does not."""
+def tell_transfer(transfer: Transfer, split: str, source: str) -> str:
+    """Return the sentence that says what carries over to a split from `source`, which chose, and what does not."""
     carried, lost = [], []
     for name in ("sensitivity", "specificity"):
         worst, fall = find_worst_fall(transfer, name)
@@ -167,11 +168,11 @@ def tell_transfer(transfer: Transfer, split: str) -> str:
             )
     parts = []
     if carried:
-        parts.append(f"from val to {split} {write_list(carried)} carries over" if len(carried) == 1 else
-                     f"from val to {split} {write_list(carried)} carry over")  # fmt: skip
+        parts.append(f"from {source} to {split} {write_list(carried)} carries over" if len(carried) == 1 else
+                     f"from {source} to {split} {write_list(carried)} carry over")  # fmt: skip
     if lost:
         parts.append(f"{write_list(lost)} {'does' if len(lost) == 1 else 'do'} not")
-    gaps = [f"{_measure_gap(transfer, 'as_is'):.1f} points from those of val as they are"]
+    gaps = [f"{_measure_gap(transfer, 'as_is'):.1f} points from those of {source} as they are"]
     gaps.append(
         f"{_measure_gap(transfer, 'adapted'):.1f} after adapting the prior without labels (which takes "
         f"{write_percent(transfer.estimated)} for the {write_percent(transfer.observed)} PNEUMONIA that there are)"
@@ -184,7 +185,7 @@ def tell_transfer(transfer: Transfer, split: str) -> str:
 
 
 def find_worst_fall(transfer: Transfer, rate: str) -> tuple[str, float]:
-    """Return the operating point whose `rate`, sensitivity or specificity, falls most from val, and by how much."""
+    """Return the operating point whose `rate`, sensitivity or specificity, falls most, and by how much."""
     falls = {
         name: (getattr(point.known, rate).value or 0.0) - (getattr(point.as_is, rate).value or 0.0)
         for name, point in transfer.points.items()
@@ -194,7 +195,7 @@ def find_worst_fall(transfer: Transfer, rate: str) -> tuple[str, float]:
 
 
 def _measure_gap(transfer: Transfer, step: str | int) -> float:
-    """Return the mean difference, in points, of all rates from those of val."""
+    """Return the mean difference, in points, of all rates from those where they were chosen."""
     gaps = []
     for point in transfer.points.values():
         after = point.recalibrated[step] if isinstance(step, int) else getattr(point, step)
@@ -205,7 +206,7 @@ def _measure_gap(transfer: Transfer, step: str | int) -> float:
     return 100 * float(np.mean(gaps))
 
 
-def _tabulate_transfer(transfer: Transfer, split: str) -> list[Table]:
+def _tabulate_transfer(transfer: Transfer, split: str, source: str) -> list[Table]:
     captions = {
         "sensitivity": f"Sensitivity in per cent, on {split} as it is with its 95 % interval.",
         "specificity": "Specificity likewise. Prior adapted: without labels, by EM (Saerens, Latinne and Decaestecker "
@@ -213,13 +214,13 @@ def _tabulate_transfer(transfer: Transfer, split: str) -> list[Table]:
         "those of the model, and measured on the pictures of other patients: mean (5th to 95th percentile) of "
         f"{transfer.draws:,} draws. An analysis only: nothing of it changes the model.",
     }
-    steps = ["val", f"{split}, as it is", "Prior adapted", *(f"{size} local" for size in transfer.sizes)]
+    steps = [source, f"{split}, as it is", "Prior adapted", *(f"{size} local" for size in transfer.sizes)]
     tables = []
     for rate, caption in captions.items():
         rows: list[list[Cell]] = []
         for name, point in transfer.points.items():
             known, as_is, adapted = (getattr(rates, rate) for rates in (point.known, point.as_is, point.adapted))
-            # The interval of val stands in the table of operating points.
+            # The interval of where they were chosen stands in the table of operating points.
             cells = [_write_cell(Estimate(known.value)), _write_cell(as_is), _write_cell(Estimate(adapted.value))]
             spreads = [_write_cell(_to_estimate(getattr(rates, rate))) for rates in point.recalibrated.values()]
             rows.append([name, *cells, *spreads])

@@ -14,6 +14,7 @@ from hilum.evaluation.intervals import Estimate, estimate_ratios
 from hilum.evaluation.scoring import ScoredSplit
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.evaluation.transfer import Rates, Transfer, measure_transfer, transfer_to_json
+from hilum.evaluation.wording import write_list
 from hilum.inference.decision import is_positive
 from hilum.inference.grey_zone import GreyZone
 from hilum.types import BoolArray, DoubleArray, Zone
@@ -54,6 +55,12 @@ class Decisions:
     grey_zone: GreyZoneResult | None = None
     conformal: tuple[ConformalResult, ...] = ()
     transfer: Transfer | None = None
+
+    @property
+    def source(self) -> str:
+        """Which pictures chose the operating points, as a reader is to hear it: "val", or "local pictures"."""
+        # What stands after a comma says how they were used.
+        return write_list(sorted({result.spec.chosen_on.partition(",")[0] for result in self.points}))
 
 
 def measure_decisions(

@@ -19,6 +19,9 @@ def list_findings(results: Results, *, background: Background, origin: Origin) -
     """Return warnings first, then notes, then what is well."""
     warnings = [Finding(Severity.WARNING, text) for text in _list_warnings(results, background, origin)]
     notes = [Finding(Severity.NOTE, text) for text in _list_notes(results)]
+    if background.whole:
+        whole = "All pictures of the data are scored, whatever split they stand in there; this report calls them test."
+        notes.insert(0, Finding(Severity.NOTE, whole))
     good = []
     if results.tested.split is Split.TEST and results.val is not None:
         text = "Thresholds and calibration were fitted on val alone; no patient and no picture stands in two splits."

@@ -38,7 +38,7 @@ def write_passages(
 ) -> list[Passage]:
     """Return the whole section in reading order. `description` is what the scorer says of itself."""
     passages = [
-        Passage("What was trained on what", _tell_training(results, description)),
+        Passage("What was trained on what", _tell_training(results, description, unseen=background.unseen)),
         Passage("How good it is", _tell_quality(results)),
         Passage("Where it fails", _tell_failures(results)),
         Passage("How far the threshold carries", _tell_transfer(results)),
@@ -71,7 +71,7 @@ def _count_pictures(results: Results) -> str:
     return write_count(results.tested.n, "picture")
 
 
-def _tell_training(results: Results, description: Mapping[str, str]) -> list[str]:
+def _tell_training(results: Results, description: Mapping[str, str], *, unseen: bool) -> list[str]:
     tested, counts = results.tested, results.counts
     network = description.get("Network", results.model).partition(",")[0]
     weights = description.get("Initial weights")
@@ -93,15 +93,19 @@ def _tell_training(results: Results, description: Mapping[str, str]) -> list[str
     else:
         sentences.append(f"Threshold and calibration came with the model (from {results.point.source}).")
     if tested.split is Split.TEST:
-        # What a bundle was made from is not at hand, so that nothing can be promised of these pictures.
-        apart = (
-            "and nothing was chosen on them. No patient of test stands in another split."
-            if len(counts) > 1
-            else "; whether the model or its thresholds were made with some of them cannot be told from a bundle."
-        )
+        # The splits of a bundle are not at hand, at best the files that it was made of.
+        if len(counts) > 1:
+            apart = ", and nothing was chosen on them. No patient of test stands in another split."
+        elif unseen:
+            apart = (
+                "; none of their files is among those that the model and its thresholds were made with. (Other "
+                "pictures of the same patients, or the same picture saved anew, would not be recognised.)"
+            )
+        else:
+            apart = "; whether the model or its thresholds were made with some of them cannot be told from this bundle."
         sentences.append(
             f"The {_count_pictures(results)} of {write_count(tested.patients, 'patient')} in test "
-            f"({write_percent(tested.share)} PNEUMONIA) were scored after that{', ' if len(counts) > 1 else ''}{apart}"
+            f"({write_percent(tested.share)} PNEUMONIA) were scored after that{apart}"
         )
     elif tested.split is Split.VAL:
         sentences.append(

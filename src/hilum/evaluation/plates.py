@@ -89,7 +89,8 @@ def _draw_transfer(results: Results, folder: Path) -> list[Figure]:
     transfer = results.decisions.transfer
     if transfer is None:
         return []
-    return [draw_transfer(transfer, folder / "transfer.png", split=results.tested.split)]
+    source = results.decisions.source
+    return [draw_transfer(transfer, folder / "transfer.png", split=results.tested.split, source=source)]
 
 
 def _draw_pictures(

@@ -21,8 +21,8 @@ from hilum.bundle import (
     MetricSpec,
     OperatingPointSpec,
     RecalibrationSpec,
-    list_seen,
     read_seen,
+    refuse_seen,
     write_bundle,
     write_seen,
 )
@@ -88,7 +88,9 @@ def recalibrate_bundle(
     """
     base = scorer.bundle.spec
     _refuse_known(base, hash_manifest(manifest), data)
-    _refuse_seen(scorer.bundle, manifest, data)
+    refuse_seen(
+        scorer.bundle, manifest, task=f"of {data}", advice="they say nothing of another place, so take them out"
+    )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BundleError(f"{out} exists and is not an empty folder; name another one with --out, or remove it first.")
     usable = manifest[(manifest["status"] == Status.OK) & (manifest["label"] != "")].drop_duplicates("sha256")
@@ -136,16 +138,6 @@ def _refuse_known(base: BundleSpec, digest: str, data: str) -> None:
         raise LeakageError(
             f"{base.name} {base.version} was recalibrated on {data} already; name further pictures, or recalibrate the "
             f"bundle that it was made from, {base.recalibration.base}."
-        )
-
-
-def _refuse_seen(bundle: Bundle, manifest: pd.DataFrame, data: str) -> None:
-    """Refuse pictures that trained, validated or refitted the bundle: it knows their labels already."""
-    known = manifest[list_seen(bundle, manifest["sha256"])]
-    if len(known):
-        raise LeakageError(
-            f"{bundle.spec.name} {bundle.spec.version} was made of {len(known):,} of the {len(manifest):,} pictures of "
-            f"{data} (such as {known['path'].iloc[0]}), and they say nothing of another place; take them out."
         )
 
 

@@ -73,30 +73,34 @@ def _describe(config: Config) -> str:
     chance = settings.acquisition_probability
     parts = {
         f"rotation up to {settings.rotate_degrees:g}°": settings.rotate_degrees,
-        f"crops down to {settings.crop_scale_min:.0%} of the area": settings.crop_scale_min < 1,
-        f"aspect changes up to {settings.aspect_jitter:.0%}": settings.aspect_jitter,
-        f"brightness ±{settings.brightness:.0%}": settings.brightness,
-        f"contrast ±{settings.contrast:.0%}": settings.contrast,
+        f"crops down to {_percent(settings.crop_scale_min)} of the area": settings.crop_scale_min < 1,
+        f"aspect changes up to {_percent(settings.aspect_jitter)}": settings.aspect_jitter,
+        f"brightness ±{_percent(settings.brightness)}": settings.brightness,
+        f"contrast ±{_percent(settings.contrast)}": settings.contrast,
         f"gamma from {1 / (1 + settings.gamma):.2f} to {1 + settings.gamma:.2f}": settings.gamma,
-        f"blur in {settings.blur_probability:.0%}": settings.blur and settings.blur_probability,
-        f"fields of view up to {settings.zoom_out:.0%} wider": settings.zoom_out,
+        f"blur in {_percent(settings.blur_probability)}": settings.blur and settings.blur_probability,
+        f"fields of view up to {_percent(settings.zoom_out)} wider": settings.zoom_out,
         "other display curves and windows": settings.display,
-        f"local contrast raised by up to {settings.local_contrast:.0%}": settings.local_contrast and chance,
-        f"shading up to {settings.shading:.0%}": settings.shading and chance,
-        f"resolution down to {settings.resolution_min:.0%}": settings.resolution_min < 1 and chance,
+        f"local contrast raised by up to {_percent(settings.local_contrast)}": settings.local_contrast and chance,
+        f"shading up to {_percent(settings.shading)}": settings.shading and chance,
+        f"resolution down to {_percent(settings.resolution_min)}": settings.resolution_min < 1 and chance,
         f"JPEG quality down to {settings.jpeg_quality_min}": settings.jpeg_quality_min < 95 and chance,
-        f"black edges up to {settings.collimation:.0%} wide": settings.collimation and chance,
-        f"letters and covers near the edges in {settings.marks:.0%}": settings.marks,
-        f"noise up to {settings.noise:.0%} of the range": settings.noise,
-        f"erasing in {settings.erase_probability:.0%}": settings.erase_probability and settings.erase_scale,
-        f"left-right flips in {settings.flip_probability:.0%}": settings.flip_probability,
+        f"black edges up to {_percent(settings.collimation)} wide": settings.collimation and chance,
+        f"letters and covers near the edges in {_percent(settings.marks)}": settings.marks,
+        f"noise up to {_percent(settings.noise)} of the range": settings.noise,
+        f"erasing in {_percent(settings.erase_probability)}": settings.erase_probability and settings.erase_scale,
+        f"left-right flips in {_percent(settings.flip_probability)}": settings.flip_probability,
     }
     listed = [text for text, on in parts.items() if on]
     graded = ""
     if settings.graded:
-        shares = [f"{share:.0%}" for share in STRENGTHS]
+        shares = [f"{_percent(share)}" for share in STRENGTHS]
         graded = f" A version gets {', '.join(shares[:-1])} or {shares[-1]} of all these strengths."
     corners = ""
     if settings.corners:
-        corners = f" Each corner, as far as no lung lies there, is another picture's in {settings.corners:.0%}."
+        corners = f" Each corner, as far as no lung lies there, is another picture's in {_percent(settings.corners)}."
     return f"Each row shows a training picture and six versions of it: {', '.join(listed)}.{graded}{corners}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"

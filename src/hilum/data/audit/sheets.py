@@ -72,7 +72,7 @@ def draw_average_pictures(pixels: PixelStatistics, path: Path) -> None:
                 difference = pictures[Label.PNEUMONIA] - pictures[Label.NORMAL]
                 reach = max(float(np.abs(difference).max()), 1.0)
                 image = show_picture(axes_row[-1], difference, cmap=DIVERGING, vmin=-reach, vmax=reach)
-                axes_row[-1].set_title("PNEUMONIA − NORMAL", fontsize=10)
+                axes_row[-1].set_title(f"{name}, PNEUMONIA − NORMAL", fontsize=10)
                 _add_colour_bar(figure, image, [axes_row[-1]], "gray levels")
 
 
