@@ -26,7 +26,8 @@ from hilum.data.cache import open_cache
 from hilum.data.manifest import load_data
 from hilum.data.splits import build_splits
 from hilum.model.network import RadiographNet
-from hilum.model.training import count_threads, resolve_precision, train
+from hilum.model.trainer import resolve_precision
+from hilum.model.training import count_threads, train
 from hilum.model.weights import initialise
 from hilum.preprocess import normalise
 from hilum.types import Label, Split
