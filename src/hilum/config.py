@@ -186,15 +186,19 @@ _BEFORE: dict[str, Any] = {
 _GONE = ("background", "framing")
 
 
-def load_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path | None = None, *, overrides: Sequence[str] = (), base: Config | None = None) -> Config:
     """Build the configuration from defaults, a YAML file and `section.key=value` overrides, the later ones winning.
+
+    `base` takes the place of the defaults, for a run that has its own.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown or a value does not fit; the message names each.
     """
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = {} if base is None else base.model_dump(mode="json")
     if path is not None:
-        tree = _read_yaml(path)
+        for section, values in _read_yaml(path).items():
+            known = tree.get(section)
+            tree[section] = {**known, **values} if isinstance(known, dict) and isinstance(values, dict) else values
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:

@@ -1,8 +1,10 @@
 """`hilum recalibrate` with a small real network: a bundle in, pictures of another machine, a bundle out."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tests.brightness_bundle import PRIOR, SIZE, TEMPERATURE, compute_features, write_brightness_bundle
@@ -139,6 +141,17 @@ def test_too_few_pictures_are_refused(bundle, tmp_path, counts, message):
     with pytest.raises(DataError, match=message):
         run(bundle, data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_class_of_few_patients_is_dealt_so_that_some_are_left(bundle, tmp_path):
+    folder = draw_local(tmp_path / "hospital", normal=6, pneumonia=16)
+    table = pd.DataFrame({"path": [str(path) for path in sorted(folder.rglob("*.png"))]})
+    table["label"] = table["path"].map(lambda path: Path(path).parent.name)
+    table["patient"] = ["a", "b"] * 4 + [f"sick/{number}" for number in range(14)]  # both healthy and sick
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    for seed in range(10):
+        done = run(bundle, tmp_path / "labels.csv", tmp_path / f"out-{seed}", seed=seed)
+        assert (done.local.normal, done.local.pneumonia) == (6, 16)
 
 
 def test_what_is_known_already_is_refused(bundle, done, local, tmp_path):

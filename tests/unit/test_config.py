@@ -29,6 +29,15 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path):
     assert config.train.lr == Config().train.lr
 
 
+def test_a_run_keeps_its_own_settings_but_those_named(tmp_path):
+    own = load_config(overrides=["evaluate.operating_point=sensitivity", "evaluate.min_sensitivity=0.99", "seed=4"])
+    path = tmp_path / "c.yaml"
+    path.write_text("evaluate:\n  worst: 20\n", encoding="utf-8")
+    config = load_config(path, overrides=["evaluate.bootstrap=100"], base=own)
+    assert config.evaluate == own.evaluate.model_copy(update={"worst": 20, "bootstrap": 100})
+    assert config.seed == 4
+
+
 def test_exponents_without_a_point_are_numbers():
     assert load_config(overrides=["train.lr=3e-4"]).train.lr == pytest.approx(3e-4)
 

@@ -48,6 +48,8 @@ def made(tmp_path_factory):
         return folder / name
 
     second = derive("second", auroc=0.9, sha="b" * 64)
+    elsewhere = load_config(overrides=["seed=1", "train.epochs=5", "model.weights=/another/place/imagenet"]).to_yaml()
+    write_text(second / "run" / "config.yaml", elsewhere)
     other = derive("other", auroc=0.8, sha="c" * 64, setting="train.epochs=9")
     bundle = derive("bundle", auroc=0.7, sha="d" * 64, kind="bundle", seed=0)
     shutil.rmtree(bundle / "run")
@@ -78,6 +80,7 @@ def test_the_page_tells_seeds_recipes_and_bundles_apart(made, tmp_path):
     mean, spread = (auroc + 0.9) / 2, abs(auroc - 0.9) / 2**0.5
     assert f"AUROC {mean:.3f} ± {spread:.3f}" in text
     assert "train.epochs = 9" in text
+    assert "/another/place" not in text
     assert f"AUROC of 0.700, {0.7 - auroc:+.4f} against its run of seed 0" in text
     assert "The test set has been scored 1 time, with 1 model." in text
     assert "Kermany et al. 2018" in text

@@ -321,6 +321,14 @@ def test_pictures_that_validated_do_not_teach_the_metadata_baseline():
     assert check_metadata(score_test(manifest), splits, manifest, **DRAWING).trained_on == 100
 
 
+def test_pictures_that_the_data_lack_leave_the_metadata_open():
+    manifest = build_manifest(telling=True)
+    tested = manifest[manifest["split"] == "test"]
+    result = check_metadata(score_test(manifest), tested, manifest.drop(index=tested.index[:1]), **DRAWING)
+    assert result.auroc.value is None
+    assert "some of the files" in result.auroc.reason
+
+
 def test_metadata_need_train_pictures():
     manifest = build_manifest(telling=True)
     scored, tested = score_test(manifest), manifest[manifest["split"] == "test"]

@@ -76,7 +76,7 @@ def evaluate(
         from hilum.model.scoring import RunScorer
 
         scorer = RunScorer(read_run(model))
-        chosen = given.evaluate if config is not None or settings else scorer.run.config.evaluate
+        chosen = options.resolve_config(config, settings, weights=None, seed=None, base=scorer.run.config).evaluate
         result = evaluate_run(
             scorer, load_data(data, splits_matter=split is not Part.ALL), out,
             split=split, settings=chosen, seed=given.seed, data=str(data), command=command, ledger=ledger,

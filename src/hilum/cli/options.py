@@ -103,12 +103,13 @@ def resolve_config(
     weights: str | None,
     seed: int | None,
     task: Task | None = None,
+    base: Config | None = None,
 ) -> Config:
-    """Build the configuration from what the command line gives."""
+    """Build the configuration from what the command line gives, laid over `base` in place of the defaults."""
     chosen = list(overrides or [])
     if task is not None:
         chosen.append(f"task={task}")
-    config = load_config(file, overrides=chosen)
+    config = load_config(file, overrides=chosen, base=base)
     if weights is not None:
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
     if seed is not None:

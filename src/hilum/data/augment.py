@@ -161,7 +161,7 @@ def exchange_corners(
 ) -> UInt8Array:
     """Put corners of another child's picture, `other`, in place of a picture's own (s, s), each with `probability`.
 
-    Markers, collars and corners of the film then tell nothing of the class. The lungs (s, s) of neither child take
+    Markers, collars and corners of the film then tell less of the class. The lungs (s, s) of neither child take
     part, so that no finding is lost or added as far as the masks are right; the soft edge reaches a few pixels in.
     """
     size = len(picture)

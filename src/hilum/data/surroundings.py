@@ -8,6 +8,8 @@ propensity weighting: Horvitz and Thompson 1952, Rosenbaum and Rubin 1983) takes
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -41,9 +43,7 @@ def describe_surroundings(pictures: UInt8Array, lungs: BoolArray, file_facts: Do
     return np.column_stack([np.stack(shrunk), file_facts, *place]).astype(np.float64)
 
 
-def judge_surroundings(
-    features: DoubleArray, sick: BoolArray, patients: NDArray[np.object_], *, seed: int
-) -> DoubleArray:
+def judge_surroundings(features: DoubleArray, sick: BoolArray, patients: NDArray[Any], *, seed: int) -> DoubleArray:
     """Return the evidence for PNEUMONIA of each row (n,) as a log odds, from a classifier that saw other patients.
 
     Where a class has too few patients to leave some out, the evidence is 0: nothing is known.

@@ -75,7 +75,7 @@ def choose_adverse(train: pd.DataFrame, pictures: UInt8Array, *, share: float, s
         )
     lungs = widen(segment_all(pictures))
     surroundings = describe_surroundings(pictures, lungs, train[["bytes", "mean"]].to_numpy(dtype=np.float64))
-    evidence = judge_surroundings(surroundings, sick, train["patient"].to_numpy(), seed=seed)
+    evidence = judge_surroundings(surroundings, sick, patients, seed=seed)
     wrong = np.where(sick, -evidence, evidence)
     worst = [_choose_worst(wrong, patients, here, share=share) for here in (sick, ~sick)]
     chosen = np.logical_or(*worst)

@@ -1,6 +1,6 @@
 """Bacterial or viral: what a network that has learnt pathogens says of pneumonias, and of all three classes at once.
 
-The pathogen is read from a second logit. Its threshold is fitted on val as that of PNEUMONIA is; a picture is first
+The pathogen is read from a second logit. Its threshold is that of the largest J on val; a picture is first
 called NORMAL or PNEUMONIA at the operating point, and a PNEUMONIA then bacterial or viral.
 """
 

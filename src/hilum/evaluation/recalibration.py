@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,7 @@ from hilum.evaluation.wording import write_count, write_decimal, write_percent
 from hilum.inference.decision import is_positive
 from hilum.inference.scoring import BundleScorer
 from hilum.report.render import render_text
-from hilum.types import BoolArray, DoubleArray, Label, Split, Status
+from hilum.types import BoolArray, DoubleArray, IntArray, Label, Split, Status
 
 MIN_PICTURES: Final = 20
 MIN_A_CLASS: Final = 5
@@ -163,6 +164,20 @@ def _refit(labels: BoolArray, logits: DoubleArray, base: BundleSpec, thresholds:
     return refit_locally(labels, logits, known=known, prior=base.training_prior, thresholds=thresholds)
 
 
+def _deal(labels: BoolArray, patients: list[str], *, seed: int) -> IntArray:
+    """Return the fold of each picture, so that both classes are left whichever fold is held out.
+
+    Where all pictures of a class are of few patients, a deal may put these together; then they are dealt again. Each
+    class has two patients or more (`_check_counts`), so that some deal parts them.
+    """
+    deals = (deal_folds(labels, patients, folds=_FOLDS, seed=attempt) for attempt in count(seed))
+    return next(folds for folds in deals if all(_has_both(labels[folds != held]) for held in np.unique(folds)))
+
+
+def _has_both(labels: BoolArray) -> bool:
+    return bool(labels.any() and not labels.all())
+
+
 def _compare(
     scored: ScoredSplit, base: BundleSpec, thresholds: Mapping[str, float], *, resamples: int, seed: int
 ) -> tuple[RecalibrationSpec, dict[str, tuple[float, float]]]:
@@ -171,7 +186,7 @@ def _compare(
     Return what is to be recorded, and the held-out sensitivity and specificity of each operating point.
     """
     labels, logits, patients = scored.labels, scored.logits, scored.texts("patient")
-    folds = deal_folds(labels, patients, folds=_FOLDS, seed=seed)
+    folds = _deal(labels, patients, seed=seed)
     probabilities = np.zeros(labels.size)
     called = {name: np.zeros(labels.size, dtype=np.bool_) for name in thresholds}
     for fold in np.unique(folds):

@@ -125,8 +125,8 @@ def fit_stable_youden(labels: BoolArray, probabilities: DoubleArray) -> float:
     """Return the cut nearest to the mean, in log-odds, of the thresholds with the largest J over 200 resamples.
 
     Where classes hardly overlap, J is nearly flat between them, and where it is largest is chance. Bagging (Breiman
-    1996) takes the middle of where that may fall: on patients left out its J is no smaller, and it moves half as much.
-    Of equal cuts in one resample the middle counts. Shapes and errors as for `fit_youden`.
+    1996) takes the middle of where that may fall: on patients left out its J is no smaller, and it moves two thirds as
+    much. Of equal cuts in one resample the middle counts. Shapes and errors as for `fit_youden`.
     """
     fallback = fit_youden(labels, probabilities)
     cuts, _, _ = count_above_cuts(labels, probabilities)

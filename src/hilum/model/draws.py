@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from hilum.config import Config
 from hilum.data.manifest import read_manifest
+from hilum.data.splits import join_patients
 from hilum.data.surroundings import describe_surroundings, judge_surroundings, weigh_draws
 from hilum.data.tables import write_table
 from hilum.model import run as run_folder
@@ -51,7 +52,7 @@ def _write_draws(
     known = read_manifest(path.with_name(run_folder.MANIFEST)).drop_duplicates("path").set_index("path")
     facts = known.loc[train["path"], ["bytes", "mean"]].to_numpy(dtype=np.float64)
     surroundings = describe_surroundings(pictures, lungs, facts)
-    evidence = judge_surroundings(surroundings, sick, train["patient"].to_numpy(), seed=config.seed)
+    evidence = judge_surroundings(surroundings, sick, join_patients(train), seed=config.seed)
     weights = weigh_draws(evidence, sick)
     before, after = (roc_auc_score(sick, evidence, sample_weight=by) for by in (None, weights))
     logger.info("surroundings alone tell the classes apart with an AUROC of %.3f, drawn so with %.3f", before, after)

@@ -108,11 +108,10 @@ def _summarise(groups: Grouped, sources: Sequence[Source], looks: Sequence[Look]
         if many
         else f"A single {'run' if groups.runs else 'bundle'} (95 % intervals in brackets): {figures}."
     ]
-    falls = [_measure_fall(source) for source in sources]
-    known = [fall for fall in falls if fall is not None]
-    if known and len(known) == len(falls):
-        mean = float(np.mean(known))
-        sentences.append(_tell_fall(mean, averaged=many))
+    falls = [fall for source in sources if (fall := _measure_fall(source)) is not None]
+    if falls and len(falls) == len(sources):
+        beyond = [_is_beyond_chance(source) for source in sources]
+        sentences.append(_tell_fall(float(np.mean(falls)), averaged=many, beyond=beyond))
     for bundle in groups.bundles if groups.runs else ():
         sentences.append(_describe_bundle(bundle, groups)["sentence"])
     if looks:
@@ -120,14 +119,31 @@ def _summarise(groups: Grouped, sources: Sequence[Source], looks: Sequence[Look]
     return sentences
 
 
-def _tell_fall(fall: float, *, averaged: bool) -> str:
+def _tell_fall(fall: float, *, averaged: bool, beyond: Sequence[bool]) -> str:
     if abs(fall) < _NOTABLE:
         return f"Specificity at the threshold that validation chose carries over to test ({fall:+.3f})."
     verb, mean = "falls" if fall < 0 else "rises", " on average" if averaged else ""
     return (
         f"From validation to test, specificity at the threshold that validation chose {verb} by {abs(fall):.3f}{mean}: "
-        "the test pictures are not like those that chose it."
+        + _explain_fall(beyond)
     )
+
+
+def _explain_fall(beyond: Sequence[bool]) -> str:
+    if all(beyond):
+        return "more than chance explains: test is unlike validation, or validation, used to choose, flatters."
+    return (
+        "within the interval of test."
+        if len(beyond) == 1
+        else f"in {beyond.count(False)} of {len(beyond)} runs within the interval of test."
+    )
+
+
+def _is_beyond_chance(source: Source) -> bool:
+    """Return whether the specificity of val lies outside the interval of that of test."""
+    val = to_number(source.get("val", "metrics", "specificity"))
+    low, high = (to_number(source.get("metrics", "specificity", end)) for end in ("ci_low", "ci_high"))
+    return val is not None and low is not None and high is not None and not low <= val <= high
 
 
 def _measure_fall(source: Source) -> float | None:
@@ -161,7 +177,8 @@ def _pick_zone(source: Source) -> Any:
 
 
 def _pick_robust(source: Source) -> Any:
-    return (source.robust or {}).get("summary", source.robust)
+    robust = source.robust or {}
+    return {"pictures of val": robust.get("n"), **robust["summary"]} if "summary" in robust else source.robust
 
 
 def _describe_bundle(bundle: Source, groups: Grouped) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ class Source:
     @property
     def recipe(self) -> str:
         """Everything in the configuration that is not seed, machine or evaluation, as text; empty where not known."""
-        return "" if self.config is None else self.config.model_dump_json(exclude=_NOT_RECIPE)
+        return "" if self.config is None else json.dumps(list_recipe(self.config))
 
     def get(self, *keys: str) -> Any:
         """Return an entry of metrics.json by its path, None where there is none."""
@@ -96,6 +97,13 @@ class Source:
             raise EvaluationError(f"{path} holds {len(scored)} scored pictures, metrics.json {self.metrics['n']}.")
         labels = np.asarray(scored["label"] == Label.PNEUMONIA, dtype=np.bool_)
         return labels, scored["probability"].to_numpy(dtype=np.float64)
+
+
+def list_recipe(config: Config) -> dict[str, Any]:
+    """Return the settings that make a recipe; of the weights their name, for where they lie is no part of it."""
+    settings = config.model_dump(mode="json", exclude=_NOT_RECIPE)
+    settings["model"]["weights"] = Path(settings["model"]["weights"]).name
+    return settings
 
 
 def read_source(path: Path) -> Source:

@@ -14,7 +14,7 @@ from hilum.evaluation.metrics import METRICS
 from hilum.evaluation.page import METRIC_NAMES
 from hilum.report.render import Cell, write_markdown_table
 from hilum.summary.published import Published
-from hilum.summary.sources import Source
+from hilum.summary.sources import Source, list_recipe
 from hilum.summary.values import tabulate_anything, to_number, write_leaf, write_number, write_over_runs
 
 _MAIN = ("auroc", "accuracy", "recall", "specificity", "ece")
@@ -205,16 +205,14 @@ def _list_differences(ours: Config | None, other: Config | None) -> str:
     if ours is None or other is None:
         return "not known: no run folder"
     differences = []
-    mine = ours.model_dump(mode="json")
-    for section, values in other.model_dump(mode="json", exclude={"seed", "evaluate"}).items():
+    mine = list_recipe(ours)
+    for section, values in list_recipe(other).items():
         own = mine[section]
         if not isinstance(values, dict):
             differences += [f"{section} = {values}"] if own != values else []
             continue
-        # A weights file may lie anywhere; where is no part of the recipe.
         differences += [f"{section}.{key} = {value}" for key, value in values.items() if own[key] != value]
-    kept = [text for text in differences if not text.startswith(("data.cache_dir", "data.workers", "train.threads"))]
-    return ", ".join(kept) or "–"
+    return ", ".join(differences) or "–"
 
 
 def tabulate_published(published: Sequence[Published], own: Sequence[Sequence[str]]) -> TextTable:
@@ -277,7 +275,7 @@ def tabulate_provenance(sources: Sequence[Source]) -> TextTable:
         ]
         for source in sources
     ]
-    headers = ("Model", "Seed", "Weights", "Test pictures", "Manifest", "Commit of training", "Hilum", "Training")
+    headers = ("Model", "Seed", "Weights", "Test pictures", "Manifest", "Commit of training", "Hilum", "Epochs took")
     return TextTable(headers, rows)
 
 

@@ -53,6 +53,8 @@ def check_metadata(
     evaluated = readable[readable["path"].isin(scored.texts("path"))]
     if train.empty or evaluated.empty:
         return MetadataResult.leave_open("the train pictures are not at hand")
+    if not set(scored.texts("path")) <= set(evaluated["path"]):
+        return MetadataResult.leave_open("the metadata of some of the files are not at hand")
     # The check knows val and test: what is scored counts as test.
     frame = pd.concat([train, evaluated.assign(split=str(Split.TEST))], ignore_index=True)
     check = check_shortcuts(frame, seed=seed, resamples=resamples)
