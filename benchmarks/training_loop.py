@@ -78,7 +78,8 @@ def main() -> None:
 def choose_pictures(splits: pd.DataFrame, count: int) -> pd.DataFrame:
     """Keep `count` pictures to train on, and 64 of val."""
     train_rows = splits[splits["split"] == Split.TRAIN].sample(count, random_state=0)
-    val_rows = splits[splits["split"] == Split.VAL].sample(64, random_state=0)
+    val_rows = splits[splits["split"] == Split.VAL]
+    val_rows = val_rows.sample(min(64, len(val_rows)), random_state=0)
     return pd.concat([train_rows, val_rows]).sort_index()
 
 
@@ -99,7 +100,7 @@ def time_bare_loop(splits: pd.DataFrame, config: Config, scratch: Path) -> float
     started = time.perf_counter()
     for start in range(0, len(inputs) - size + 1, size):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
-            logits = network(inputs[start : start + size])
+            logits = network(inputs[start : start + size])[:, 0]
         loss = binary_cross_entropy_with_logits(logits.float(), labels[start : start + size])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

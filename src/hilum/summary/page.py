@@ -124,7 +124,7 @@ def _tell_fall(fall: float, *, averaged: bool, beyond: Sequence[bool]) -> str:
         return f"Specificity at the threshold that validation chose carries over to test ({fall:+.3f})."
     verb, mean = "falls" if fall < 0 else "rises", " on average" if averaged else ""
     return (
-        f"From validation to test, specificity at the threshold that validation chose {verb} by {abs(fall):.3f}{mean}: "
+        f"From validation to test, specificity at the threshold that validation chose {verb} by {abs(fall):.3f}{mean}, "
         + _explain_fall(beyond)
     )
 
