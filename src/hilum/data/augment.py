@@ -220,6 +220,7 @@ def _build_chain(config: AugmentConfig, *, size: int) -> v2.Transform:
 def augment(picture: Tensor, chain: v2.Transform, *, seed: int) -> Tensor:
     """Apply `chain` with randomness that `seed` alone decides; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which also notes for devices that are not there where it was called from.
+        torch.default_generator.manual_seed(seed)
         changed: Tensor = chain(picture)
     return changed
