@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 from tests.evaluation_data import build_results, draw_scored
 
+from hilum.bundle import OperatingPointSpec
+from hilum.config import EvaluateConfig
 from hilum.evaluation.background import Background, Origin, recognise_origin
 from hilum.evaluation.findings import list_findings
 from hilum.evaluation.intervals import Estimate
 from hilum.evaluation.narrative import write_passages, write_verdict
+from hilum.evaluation.results import measure
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.evaluation.wording import (
     write_count,
@@ -157,6 +160,22 @@ def test_a_stored_threshold_and_a_single_pathogen(val):
     assert "came with the model (from the bundle)" in text["What was trained on what"]
     assert "How far the threshold carries" not in text
     assert "by virus" in text["Where it fails"]
+
+
+def test_a_bundle_says_what_its_threshold_gave_where_it_was_chosen():
+    """Its val is not at hand, but its operating points carry the rates that they had there."""
+    tested = draw_scored(Split.TEST, seed=2)
+    tested.table["logit"] += np.where(tested.labels, 0, 1.5)
+    spec = OperatingPointSpec(threshold=0.5, rule="by hand", chosen_on="val", n=60, sensitivity=0.9, specificity=0.97)
+    results = measure(
+        "model", tested, None, OperatingPoint(0.5, 0.8, "stored", "the bundle"),
+        splits=tested.table, config=EvaluateConfig(bootstrap=100), seed=0, points={"youden": spec},
+    )  # fmt: skip
+    found = list_findings(results, background=Background(), origin=Origin.UNKNOWN)
+    warnings = [plain(f.text) for f in found if f.severity is Severity.WARNING]
+    assert any(text.startswith("Specificity falls from 97.0 % on val to") for text in warnings)
+    assert not any(text.startswith("Sensitivity") for text in warnings)
+    assert "divided by 0.80, as the model asks for" in tell(results)["How honest the probabilities are"]
 
 
 def test_kermany_is_recognised_by_its_names(val):

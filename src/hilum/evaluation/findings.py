@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hilum.evaluation.background import Background, Origin
 from hilum.evaluation.calibration import is_at_bound
+from hilum.evaluation.intervals import Estimate
 from hilum.evaluation.results import Results
 from hilum.evaluation.wording import write_count, write_decimal, write_percent, write_value
 from hilum.report.render import Finding, Severity
@@ -30,7 +31,7 @@ def list_findings(results: Results, *, background: Background, origin: Origin) -
 
 
 def _list_warnings(results: Results, background: Background, origin: Origin) -> list[str]:
-    tested, val = results.tested, results.val
+    tested = results.tested
     auroc = tested.estimates["auroc"]
     texts = []
     if origin is Origin.PHANTOM:
@@ -47,14 +48,14 @@ def _list_warnings(results: Results, background: Background, origin: Origin) -> 
         texts.append(f"What compares the classes is not defined: {auroc.reason}.")
     elif auroc.ci_low is not None and auroc.ci_low <= 0.5:
         texts.append("The interval of AUROC reaches 0.5: these pictures do not show that the model beats chance.")
-    if val is not None and val.split is not tested.split:
-        for name, key in (("Sensitivity", "recall"), ("Specificity", "specificity")):
-            before, after = val.estimates[key], tested.estimates[key]
-            if before.value is not None and after.value is not None and before.value - after.value > _FALL:
-                texts.append(
-                    f"{name} falls from {write_value(before)} on val to {write_value(after)} on {tested.split}: the "
-                    "threshold does not carry over as it stands."
-                )
+    for name, key in (("sensitivity", "recall"), ("specificity", "specificity")):
+        before, after = _find_rate(results, name, key), tested.estimates[key]
+        if before.value is not None and after.value is not None and before.value - after.value > _FALL:
+            chosen = results.decisions.source or Split.VAL
+            texts.append(
+                f"{name.capitalize()} falls from {write_value(before)} on {chosen} to {write_value(after)} on "
+                f"{tested.split}: the threshold does not carry over as it stands."
+            )
     if is_at_bound(results.point.temperature):
         texts.append("The temperature ended at the bound of its range: do not read the scores as probabilities.")
     if background.metadata_auroc is not None and background.metadata_auroc >= _TELLING_METADATA:
@@ -63,6 +64,16 @@ def _list_warnings(results: Results, background: Background, origin: Origin) -> 
             "any result may be a shortcut."
         )
     return texts
+
+
+def _find_rate(results: Results, name: str, metric: str) -> Estimate:
+    """Return sensitivity or specificity where the threshold was chosen, from val or from what a bundle says of it."""
+    tested, val = results.tested, results.val
+    if val is not None:
+        return Estimate(None) if val.split is tested.split else val.estimates[metric]
+    points = results.decisions.points
+    stored = next((point.spec for point in points if point.spec.threshold == results.point.threshold), None)
+    return Estimate(None if stored is None else getattr(stored, name))
 
 
 def _list_notes(results: Results) -> list[str]:

@@ -70,7 +70,10 @@ def tell_calibration(results: Results) -> list[str]:
             f"{abs(point.intercept):.2f}, as the model asks for{stand}."
         ]
     elif abs(point.temperature - 1) < 0.05:
-        sentences = [f"The raw scores were nearly honest on {point.source} (temperature {point.temperature:.2f})."]
+        where = "where they were calibrated" if point.rule == "stored" else f"on {point.source}"
+        sentences = [f"The raw scores were nearly honest {where} (temperature {point.temperature:.2f})."]
+    elif point.rule == "stored":
+        sentences = [f"The raw logits are divided by {point.temperature:.2f}, as the model asks for."]
     else:
         how = "too sure of itself" if point.temperature > 1 else "less sure than it may be"
         sentences = [f"On {point.source} the raw model is {how}: its logits are divided by {point.temperature:.2f}."]
