@@ -117,7 +117,7 @@ def _draw_history(trials: Sequence[FrozenTrial], path: Path) -> Figure:
             axes.plot(*zip(*pruned, strict=True), "x", color=NEUTRAL, label="pruned: last glance")
         axes.set(xlabel="trial", ylabel="objective (robust validation)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4)
     first = f" The configuration as given, trial {numbers[0]}, reached {values[0]:.4f}." if numbers[0] == 0 else ""
     caption = (
         f"The best of {len(done)} completed trials is trial {numbers[int(np.argmax(values))]} with {max(values):.4f}."
