@@ -45,13 +45,12 @@ def explore(
     leak: LeakageError | None = None
     try:
         splits = build_splits(manifest, val_fraction=share, seed=settings.split_seed, fold=settings.data.val_fold)
-        write_manifest(manifest, out / "manifest.csv")
         write_splits(splits, out / "splits.csv", seed=settings.split_seed, val_fraction=share)
     except LeakageError as error:
         # The page is where a leak is best looked at, so it is made with the splits as the data give them.
         leak = error
-        write_manifest(manifest, out / "manifest.csv")
         splits = manifest[manifest["status"] == Status.OK]
+    write_manifest(manifest, out / "manifest.csv")
     sections = build_extra_sections(splits, out, settings)
     audit = build_audit(manifest, splits, out, seed=settings.seed, source=str(data), extra_sections=sections)
     for finding in audit.findings:

@@ -107,23 +107,19 @@ def evaluate_bundle(
     from hilum.bundle import refuse_seen
     from hilum.data.manifest import hash_manifest
     from hilum.data.phantom import is_phantom
-    from hilum.data.splits import COLUMNS
     from hilum.evaluation.background import Background, Origin
     from hilum.evaluation.conformal import ConformalRule
     from hilum.evaluation.evaluate import evaluate as evaluate_scorer
     from hilum.evaluation.ledger import choose_ledger
     from hilum.evaluation.thresholds import OperatingPoint
-    from hilum.types import Status
 
     spec = scorer.bundle.spec
     phantom = is_phantom(Path(manifest["path"].iloc[0]))
-    if split is Part.ALL:
-        if hash_manifest(manifest) == spec.provenance.manifest_hash:
-            raise LeakageError(
-                f"{scorer.name} was trained on pictures of {data}; evaluate it with --split test, or on other data."
-            )
-        manifest = manifest.assign(split=str(Split.TEST))
-    tested = manifest[(manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK)]
+    if split is Part.ALL and hash_manifest(manifest) == spec.provenance.manifest_hash:
+        raise LeakageError(
+            f"{scorer.name} was trained on pictures of {data}; evaluate it with --split test, or on other data."
+        )
+    manifest, tested = _choose_tested(manifest, split)
     looked_up = refuse_seen(
         scorer.bundle, tested, task="to score", advice="evaluate it on pictures that it has not seen"
     )
@@ -137,7 +133,7 @@ def evaluate_bundle(
     )
     return evaluate_scorer(
         scorer,
-        tested[list(COLUMNS)].reset_index(drop=True),
+        tested.reset_index(drop=True),
         out,
         config=settings,
         seed=seed,
@@ -158,6 +154,17 @@ def evaluate_bundle(
         ledger=choose_ledger(out, given=ledger, phantom=phantom),
         shortcuts=shortcuts,
     )
+
+
+def _choose_tested(manifest: pd.DataFrame, split: Part) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the manifest, all of it test where all pictures are scored, and its readable test rows as splits."""
+    from hilum.data.splits import COLUMNS
+    from hilum.types import Status
+
+    if split is Part.ALL:
+        manifest = manifest.assign(split=str(Split.TEST))
+    rows = (manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK)
+    return manifest, manifest.loc[rows, list(COLUMNS)]
 
 
 def identify_run(run: Run) -> ModelIdentity:
@@ -194,7 +201,6 @@ def join_splits(own: pd.DataFrame, manifest: pd.DataFrame, split: Part) -> tuple
     """
     import pandas as pd
 
-    from hilum.data.splits import COLUMNS
     from hilum.types import Status
 
     readable = manifest[manifest["status"] == Status.OK]
@@ -206,9 +212,7 @@ def join_splits(own: pd.DataFrame, manifest: pd.DataFrame, split: Part) -> tuple
     own = own.assign(path=[places.get((sha, k), places.get((sha, 0), path)) for sha, k, path in copies])
     if split is Part.VAL:
         return own, manifest
-    if split is Part.ALL:
-        manifest = manifest.assign(split=str(Split.TEST))
-    tested = manifest.loc[(manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK), list(COLUMNS)]
+    manifest, tested = _choose_tested(manifest, split)
     seen = tested[tested["sha256"].isin(own["sha256"])]
     if len(seen):
         raise LeakageError(

@@ -15,7 +15,7 @@ from hilum.report.render import render_text
 from hilum.summary import tables
 from hilum.summary.figures import draw_curves, draw_reliability
 from hilum.summary.published import PUBLISHED, PUBLISHED_PATHOGEN
-from hilum.summary.sources import Grouped, Source, group_sources, read_source
+from hilum.summary.sources import Grouped, Source, group_sources, list_recipe, read_source
 from hilum.summary.values import to_number, write_number, write_over_runs
 from hilum.types import Label
 
@@ -161,10 +161,7 @@ def _write_configuration(source: Source) -> str:
     """Return the recipe as YAML: without seed and machine, and with the name of the weights instead of their place."""
     if source.config is None:
         return ""
-    content = source.config.model_dump(mode="json", exclude={"seed"})
-    for section, keys in (("data", ("cache_dir", "workers")), ("train", ("threads", "logger"))):
-        content[section] = {key: value for key, value in content[section].items() if key not in keys}
-    content["model"]["weights"] = Path(content["model"]["weights"]).name
+    content = {**list_recipe(source.config), "evaluate": source.config.evaluate.model_dump(mode="json")}
     return yaml.safe_dump(content, sort_keys=False).rstrip()
 
 
