@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torchvision.models.resnet import Bottleneck
 
 from hilum.config import Config
 from hilum.data.cache import read_prepared
@@ -17,6 +16,7 @@ from hilum.data.manifest import hash_manifest
 from hilum.data.splits import hash_splits
 from hilum.model import run as run_folder
 from hilum.model.network import RadiographNet
+from hilum.model.resnet import Bottleneck
 from hilum.model.weights import WeightsSource, save_network
 from hilum.preprocess import normalise
 from hilum.types import Label, Split

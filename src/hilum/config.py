@@ -28,8 +28,9 @@ class DataConfig(_Section):
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of train pictures that validate, by patient")
     val_fold: int = Field(0, ge=0, description="which of the 1/val_fraction folds of patients validates")
     split_seed: int | None = Field(None, ge=0, lt=2**31, description="seed of the folds; none given: that of the run")
-    workers: int | None = Field(None, ge=0, description="processes that augment; none given: chosen by the machine")
-    cache_dir: Path | None = Field(None, description="where decoded pictures are cached; none given: in the run folder")
+    cache_dir: Path | None = Field(
+        None, description="where decoded images and lung masks are cached; none given: in the run folder"
+    )
 
 
 class AugmentConfig(_Section):
@@ -100,9 +101,11 @@ class TrainConfig(_Section):
 
     epochs: int = Field(5, ge=1, description="epochs of the whole network, after those of the head")
     head_epochs: int = Field(1, ge=0, description="epochs in which only the last layer learns")
-    batch_size: int = Field(32, ge=2)
-    lr: float = Field(3e-4, gt=0, description="peak learning rate of the last layer and block when all learns")
-    head_lr: float = Field(1e-3, gt=0, description="learning rate while only the head learns")
+    batch_size: int = Field(
+        32, ge=2, description="images a step; learning rates are for 32 and are scaled by the square root of its share"
+    )
+    lr: float = Field(3e-4, gt=0, description="peak learning rate of the last layer and block, at a batch of 32")
+    head_lr: float = Field(1e-3, gt=0, description="learning rate while only the head learns, at a batch of 32")
     layer_decay: float = Field(0.7, gt=0, le=1, description="each earlier stage learns at this share of the next one")
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
@@ -115,7 +118,9 @@ class TrainConfig(_Section):
         "more often, too, what does not give its label away by its surroundings",
     )
     clip_norm: float | None = Field(1.0, gt=0)
-    ema_decay: float | None = Field(0.995, gt=0, lt=1, description="decay a step of the averaged weights; null: none")
+    ema_decay: float | None = Field(
+        0.995, gt=0, lt=1, description="decay of the averaged weights in a step of 32 images; null: none"
+    )
     batch_norm: Literal["adapt", "freeze"] = Field("adapt", description="whether BatchNorm statistics follow the data")
     monitor: Literal["val_loss", "val_auroc"] = Field("val_loss", description="what chooses the best epoch")
     patience: int | None = Field(None, ge=1, description="epochs without improvement before training stops")
@@ -184,6 +189,7 @@ _BEFORE: dict[str, Any] = {
     "graded": False,
 }
 _GONE = ("background", "framing")
+_GONE_DATA = ("workers",)  # of no consequence for what was learnt
 
 
 def load_config(path: Path | None = None, *, overrides: Sequence[str] = (), base: Config | None = None) -> Config:
@@ -216,6 +222,9 @@ def read_run_config(path: Path) -> Config:
         ConfigError: as for `load_config`.
     """
     tree = _read_yaml(path)
+    data = tree.get("data")
+    if isinstance(data, dict):
+        tree["data"] = {key: value for key, value in data.items() if key not in _GONE_DATA}
     augment = tree.get("augment")
     if isinstance(augment, dict):
         gone = [f"augment.{key}" for key in _GONE if augment.get(key)]

@@ -7,6 +7,7 @@
     │   ├── ImageReadError   one picture cannot be decoded (carries the Status that its row gets)
     │   └── LeakageError     a patient or picture stands in two splits
     ├── WeightsError         weights that do not fit the network, or cannot be had
+    ├── DeviceError          a GPU that is missing, too small or cannot be used
     ├── BundleError          a run or bundle folder that is incomplete, altered or of another version
     ├── EvaluationError      an evaluation that the data do not allow
     └── ServingError         the network services
@@ -50,6 +51,10 @@ class LeakageError(DataError):
 
 class WeightsError(HilumError):
     """Weights that do not fit the network or cannot be had."""
+
+
+class DeviceError(HilumError):
+    """A device that is not there, has too little memory or cannot compute."""
 
 
 class BundleError(HilumError):

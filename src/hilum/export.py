@@ -71,7 +71,8 @@ class ExportOptions:
     """What a bundle is to be.
 
     `name`: none given, that of the run's folder. `weights_licence`: of the initial weights; none given,
-    what is known by their name. `force`: write the bundle though the network fails its check.
+    what is known by their name. `force`: write the bundle though the network fails its check. `device`: what scores
+    val with the trained network for that check.
     """
 
     precision: Precision = Precision.INT8
@@ -81,6 +82,7 @@ class ExportOptions:
     licence: str = _UNSTATED
     weights_licence: str | None = None
     force: bool = False
+    device: str = "auto"
 
 
 def export_run(folder: Path, out: Path, *, options: ExportOptions | None = None) -> Bundle:
@@ -120,8 +122,9 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
     train_pictures, val_pictures = pictures[: len(train)], pictures[len(train) :]
     val_rows = val.drop(columns="sha256")
 
-    scorer = RunScorer(run)
+    scorer = RunScorer(run, device=options.device)
     trained = join_scores(val_rows, *_score_trained(scorer, val_pictures))
+    scorer.network.cpu()  # where it is converted
     network_file, calibrated = _write_network(scorer, train, train_pictures, options, staging)
     network = Network.load(network_file, size=spec.size, precision=options.precision, mode=Mode.THROUGHPUT)
     answers = _score_exported(network, val_pictures, description="Scoring val as exported")
@@ -200,10 +203,10 @@ def _choose_rows(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _score_trained(scorer: RunScorer, pictures: UInt8Array) -> tuple[FloatArray, FloatArray]:
     """Return logits (n,) and class activation maps (n, h, w) of the trained network in float32."""
-    blocks = _cut(pictures, 32)
+    blocks = _cut(pictures, scorer.batch)
     scores = [
         score
-        for block in track(blocks, description="Scoring val as trained", total=-(-len(pictures) // 32))
+        for block in track(blocks, description="Scoring val as trained", total=-(-len(pictures) // scorer.batch))
         for score in scorer.score_pictures(block)
     ]
     return np.array([score.logit for score in scores], dtype=np.float32), np.stack([score.cam for score in scores])

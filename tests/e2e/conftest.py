@@ -12,7 +12,6 @@ HILUM = Path(sys.executable).with_name("hilum")
 QUICK = [
     *("--weights", "random"),
     *("--set", "preprocess.size=32"),
-    *("--set", "data.workers=0"),
     *("--set", "train.threads=1"),
     *("--set", "train.precision=float32"),
     *("--set", "train.batch_size=8"),

@@ -145,3 +145,23 @@ def test_every_verb_has_help(hilum):
         done = hilum(verb, "--help")
         assert done.returncode == 0
         assert "--verbose" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_sentence_on_every_verb_that_computes(hilum, phantoms, finished, tmp_path):
+    _, out = finished
+    run = out / "run"
+    calls = (
+        ("train", phantoms, "--out", tmp_path / "run", *QUICK),
+        ("run", phantoms, "--out", tmp_path / "all", *QUICK),
+        ("evaluate", run, phantoms, "--out", tmp_path / "evaluation"),
+        ("robust", run, "--out", tmp_path / "robust", "--pictures", "20"),
+        ("export", run, "--out", tmp_path / "bundle", "--precision", "fp32"),
+    )
+    for call in calls:
+        expect_one_sentence(hilum(*call, "--device", "cuda"), 2, "No GPU can be used", "--device cpu")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert not (tmp_path / "evaluation").exists()
+    expect_one_sentence(hilum("train", phantoms, "--out", tmp_path / "run", "--device", "gpu"), 2, "--device gpu")
+    bundled = hilum("evaluate", "packaged", phantoms, "--out", tmp_path / "evaluation", "--device", "cuda")
+    expect_one_sentence(bundled, 2, "a bundle is scored on the CPU")

@@ -3,9 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.config import AugmentConfig
 from hilum.data import acquisition as acq
-from hilum.data.augment import change_acquisition, draw_display_curve, loses_detail
 
 pytestmark = pytest.mark.unit
 
@@ -105,55 +103,3 @@ def test_shutters_text_and_covers_lie_where_they_are_put():
     covered = acq.cover(gray, row=0.5, column=0.0, height=0.2, width=0.2, value=3)
     assert (covered[40:60, :10] == 3).all()
     assert (covered == 3).sum() == 200
-
-
-STRONG = AugmentConfig(
-    zoom_out=0.3,
-    display=1,
-    local_contrast=1,
-    shading=0.4,
-    resolution_min=0.3,
-    jpeg_quality_min=10,
-    collimation=0.15,
-    marks=1,
-    acquisition_probability=1,
-)
-
-
-def test_a_changed_acquisition_is_a_function_of_its_seed(picture):
-    first, again, other = (change_acquisition(picture, STRONG, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first.shape == picture.shape
-    assert first.dtype == np.uint8
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).mean() > 0.5
-
-
-def test_switched_off_acquisition_leaves_the_picture_alone(picture):
-    off = AugmentConfig(
-        brightness=0, contrast=0, gamma=0, noise=0, blur=0, display=0, marks=0, acquisition_probability=0
-    )
-    np.testing.assert_array_equal(change_acquisition(picture, off, rng=np.random.default_rng(0)), picture)
-
-
-@given(seed=st.integers(0, 500))
-def test_a_drawn_display_curve_never_swaps_dark_and_light(seed):
-    curve = draw_display_curve(LEVELS, STRONG, rng=np.random.default_rng(seed))
-    assert (np.diff(curve) >= -1e-9).all()
-
-
-def test_a_curve_that_makes_the_chest_white_black_or_flat_loses_detail(picture):
-    assert not loses_detail(picture, acq.gamma_curve(1))
-    assert not loses_detail(picture, acq.gamma_curve(1.8))
-    for curve in (
-        acq.contrast_curve(1, brightness=0.8),
-        acq.contrast_curve(1, brightness=-0.8),
-        acq.contrast_curve(0.2),
-    ):
-        assert loses_detail(picture, curve)
-    assert not loses_detail(np.zeros((8, 8), dtype=np.uint8), acq.contrast_curve(0.2))  # nothing to lose
-
-
-@given(seed=st.integers(0, 500))
-def test_no_drawn_curve_loses_detail(seed):
-    drawn = draw_display_curve(LEVELS, STRONG, rng=np.random.default_rng(seed))
-    assert not loses_detail(LEVELS, drawn)

@@ -3,8 +3,10 @@ import pytest
 import torch
 import torchvision
 from captum.attr import LayerGradCam
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from hilum.model.network import STAGES, RadiographNet, list_parameter_groups
+from hilum.model.resnet import ResNet50
 
 pytestmark = pytest.mark.unit
 
@@ -81,3 +83,23 @@ def test_frozen_batch_norm_keeps_its_statistics():
     network.train()
     network(torch.randn(2, 3, 64, 64))
     assert not torch.equal(before, network.layer1[0].bn1.running_mean)
+
+
+def test_the_network_is_torchvisions_bit_for_bit():
+    torch.manual_seed(0)
+    expected = ResNet(Bottleneck, [3, 4, 6, 3], num_classes=2, zero_init_residual=True)
+    torch.manual_seed(0)
+    found = ResNet50(2)
+    wanted, state = expected.state_dict(), found.state_dict()
+    assert list(state) == list(wanted)
+    assert all(torch.equal(state[key], wanted[key]) for key in wanted)
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(found(images), expected(images))  # in training, BatchNorm by the batch
+    assert torch.equal(found.eval()(images), expected.eval()(images))
+
+
+def test_the_last_layer_computes_in_float32_under_autocast():
+    network = RadiographNet().eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert network(images).dtype is torch.float32

@@ -7,7 +7,7 @@ import pytest
 from hilum.data.phantom import draw_phantom
 from hilum.errors import EvaluationError
 from hilum.evaluation.battery import BATTERY, Condition, apply_condition
-from hilum.evaluation.robust import assess, draw_assessment, sample_rows
+from hilum.evaluation.robust import assess, change_pictures, draw_assessment, judge_logits, sample_rows
 from hilum.types import Label
 
 pytestmark = pytest.mark.unit
@@ -88,3 +88,12 @@ def test_a_sample_is_the_same_each_time_and_half_of_each_class():
     assert drawn["path"].tolist() == sample_rows(rows, count=20)["path"].tolist()
     assert list(drawn.index) == sorted(drawn.index)
     assert len(sample_rows(rows, count=100)) == 80
+
+
+def test_pictures_that_were_changed_before_give_the_same_figures(pictures):
+    changed = list(change_pictures(pictures))
+    assert assess(by_brightness, pictures, LABELS, changed=changed) == assess(by_brightness, pictures, LABELS)
+    logits = [by_brightness(block) for block in changed]
+    assert judge_logits(LABELS, by_brightness(pictures), logits) == assess(by_brightness, pictures, LABELS)
+    with pytest.raises(ValueError, match="shorter"):
+        judge_logits(LABELS, by_brightness(pictures), logits[:-1])

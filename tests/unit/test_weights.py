@@ -1,4 +1,8 @@
+import hashlib
+import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -83,3 +87,19 @@ def test_a_missing_file_is_named():
 def test_a_run_without_its_own_head_is_refused(imagenet_like):
     with pytest.raises(WeightsError, match=r"fc\.weight is \(1000, 2048\) and not \(1, 2048\)"):
         load_strictly(RadiographNet(), imagenet_like, source="x")
+
+
+def test_equal_weights_are_equal_files_in_every_process(tmp_path):
+    code = (
+        "import sys, torch; from pathlib import Path; from hilum.model.network import RadiographNet; "
+        "from hilum.model.weights import save_network; torch.manual_seed(0); "
+        "save_network(RadiographNet(), Path(sys.argv[1]))"
+    )
+    contents = set()
+    for number in range(3):  # an order that changes with the process would show in one of them, mostly
+        path = tmp_path / f"{number}.safetensors"
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=120)
+        contents.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(contents) == 1
+    header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
+    assert len(header["__metadata__"]) == 1  # of several, safetensors chooses the order by chance

@@ -11,7 +11,7 @@ from hilum.bundle import Bundle, NetworkFormat, Precision, packaged_bundle, read
 from hilum.errors import BundleError, ConfigError
 from hilum.preprocess import PreprocessSpec
 
-_TORCH = ("torch", "torchvision", "lightning", "safetensors")
+_TORCH = ("torch", "torchvision", "safetensors")
 
 
 def gather_bundles(run: Path | None, models: Sequence[Path], scratch: Path) -> tuple[list[Bundle], list[str]]:

@@ -25,6 +25,7 @@ from hilum.cli import (
     recalibrate,
     results,
     robust,
+    study,
     train,
     tune,
 )
@@ -60,6 +61,7 @@ for _verb in (
     data.scan,
     explore.explore,
     train.train,
+    study.study,
     tune.tune,
     evaluate.evaluate,
     robust.robust,

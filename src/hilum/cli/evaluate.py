@@ -44,6 +44,7 @@ def evaluate(
             "masks, markers taken out. Up to 2,500 further forward passes.",
         ),
     ] = False,
+    device: options.Device = "auto",
     ledger: options.Ledger = None,
     config: options.ConfigFile = None,
     settings: options.Overrides = None,
@@ -64,6 +65,7 @@ def evaluate(
         from hilum.inference.scoring import BundleScorer
 
         _refuse_val(split)
+        _refuse_gpu(device)
         bundled = BundleScorer.open(model)
         result = evaluate_bundle(
             bundled, load_data(data, splits_matter=split is not Part.ALL), out,
@@ -75,7 +77,7 @@ def evaluate(
         from hilum.model.run import read_run
         from hilum.model.scoring import RunScorer
 
-        scorer = RunScorer(read_run(model))
+        scorer = RunScorer(read_run(model), device=device)
         chosen = options.resolve_config(config, settings, weights=None, seed=None, base=scorer.run.config).evaluate
         result = evaluate_run(
             scorer, load_data(data, splits_matter=split is not Part.ALL), out,
@@ -92,6 +94,14 @@ def _refuse_val(split: Part) -> None:
         raise ConfigError(
             "A bundle does not know which pictures validated it; evaluate its run for --split val, or see the bundle's "
             "model_card.md."
+        )
+
+
+def _refuse_gpu(device: str) -> None:
+    if device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"--device {device}: a bundle is scored on the CPU; leave --device out, or evaluate the run that it was "
+            "exported from."
         )
 
 

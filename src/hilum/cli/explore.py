@@ -64,7 +64,7 @@ def explore(
 
 def build_extra_sections(splits: pd.DataFrame, out: Path, config: Config) -> list[Section]:
     """Return the sheet of augmented pictures where torch is installed and there is something to train on."""
-    if find_spec("torchvision") is None or not (splits["split"] == Split.TRAIN).any():
+    if find_spec("torch") is None or not (splits["split"] == Split.TRAIN).any():
         return []
     from hilum.model.augmentation_sheet import build_augmentation_section
 

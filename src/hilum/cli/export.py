@@ -43,6 +43,7 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Write the bundle though its network differs too much from the trained one.")
     ] = False,
+    device: options.Device = "auto",
     verbose: options.Verbose = False,
 ) -> None:
     """Turn RUN into a bundle: the network without torch, with all that a prediction needs.
@@ -61,6 +62,7 @@ def export(
         licence=licence,
         weights_licence=weights_licence,
         force=force,
+        device=device,
     )
     print_bundle(export_run(run, out, options=chosen))
 

@@ -79,6 +79,16 @@ Weights = Annotated[
 ]
 
 
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="What computes; auto takes a GPU where there is one that works.",
+    ),
+]
+
+
 class Task(StrEnum):
     """What the network learns."""
 

@@ -33,10 +33,10 @@ DEMO_SETTINGS = (
     "train.head_epochs=0",
     "train.epochs=24",
     "train.batch_size=16",
-    "train.lr=1e-3",
+    "train.lr=1.4e-3",
     "train.layer_decay=1.0",
     "train.balance=none",
-    "train.ema_decay=0.98",
+    "train.ema_decay=0.96",
     # Twenty-four short epochs of small pictures from chance are too few to learn what the full augmentation asks for.
     "augment.graded=false",
     "augment.crop_scale_min=0.8",
@@ -69,6 +69,7 @@ def run(
         typer.Option(help="Check whether the network looks at the lungs; some minutes on two cores at 224 px."),
     ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted 'hilum run' left off.")] = False,
+    device: options.Device = "auto",
     seed: options.Seed = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -78,11 +79,13 @@ def run(
     run_pipeline(
         data, out, resolved,
         resume=resume, command=shlex.join(["hilum", *sys.argv[1:]]), ledger=ledger, shortcuts=shortcuts,
+        device=device,
     )  # fmt: skip
 
 
 def demo(
     out: options.OutFolder = Path("demo"),
+    device: options.Device = "auto",
     seed: options.Seed = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -92,7 +95,7 @@ def demo(
 
     resolved = options.resolve_config(None, list(DEMO_SETTINGS), weights=None, seed=seed)
     data = write_phantoms(out / "data", patients=DEMO_PATIENTS, seed=resolved.seed)
-    run_pipeline(data, out, resolved, resume=False, command=shlex.join(["hilum", *sys.argv[1:]]))
+    run_pipeline(data, out, resolved, resume=False, command=shlex.join(["hilum", *sys.argv[1:]]), device=device)
 
 
 def run_pipeline(
@@ -104,6 +107,7 @@ def run_pipeline(
     command: str,
     ledger: Path | None = None,
     shortcuts: bool = True,
+    device: str = "auto",
 ) -> None:
     """Scan, explore, train, evaluate, export; each stage reads what the one before wrote.
 
@@ -141,15 +145,15 @@ def run_pipeline(
     if resumed:
         from hilum.model import training
 
-        print_training(training.resume(folders["run"]))
+        print_training(training.resume(folders["run"], device=device))
     else:
-        print_training(start_training(manifest, splits, folders["run"], config))
+        print_training(start_training(manifest, splits, folders["run"], config, device=device))
 
     typer.echo("3/4 Evaluate on split test")
     failed = len(numbers["unreadable"])
     if not (folders["evaluation"] / METRICS).exists():
         result = evaluate_run(
-            RunScorer.open(folders["run"]),
+            RunScorer.open(folders["run"], device=device),
             manifest,
             folders["evaluation"],
             split=Part.TEST,
@@ -167,7 +171,8 @@ def run_pipeline(
 
     typer.echo("4/4 Export the network as a bundle, in float32")
     if not is_bundle(out / "bundle"):
-        export_run(folders["run"], out / "bundle", options=ExportOptions(Precision.FP32, name=out.resolve().name))
+        chosen = ExportOptions(Precision.FP32, name=out.resolve().name, device=device)
+        export_run(folders["run"], out / "bundle", options=chosen)
     typer.echo(f"Bundle: {out / 'bundle'}")
     write_text(report, (folders["evaluation"] / REPORT).read_text(encoding="utf-8"))
     typer.echo(f"Exploration: {folders['eda'] / 'eda.html'}")

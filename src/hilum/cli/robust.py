@@ -23,6 +23,7 @@ def robust(
             "--pictures", min=20, metavar="N", help="Only this many of val, half of each class.", show_default="all"
         ),
     ] = None,
+    device: options.Device = "auto",
     verbose: options.Verbose = False,
 ) -> None:
     """Score the run's validation pictures under fixed changes of exposure, display, sharpness, noise and framing.
@@ -32,14 +33,16 @@ def robust(
     require_training()
     from hilum.evaluation.robust import draw_assessment
     from hilum.files import new_folder, write_json
+    from hilum.model.device import describe_device
     from hilum.model.scoring import RunScorer
     from hilum.tuning.objective import assess_run
 
-    scorer = RunScorer.open(run)
+    scorer = RunScorer.open(run, device=device)
     new_folder(out, marker="robust.json")
     assessment = assess_run(scorer, pictures=pictures)
     draw_assessment(assessment, out / "robust.png", title=scorer.name)
-    write_json(out / "robust.json", {"model": scorer.name, **assessment.to_json()})
+    said = {"model": scorer.name, "device": describe_device(scorer.device)}
+    write_json(out / "robust.json", {**said, **assessment.to_json()})
     print_assessment(assessment)
     typer.echo(f"Figures: {out / 'robust.json'}, {out / 'robust.png'}")
 

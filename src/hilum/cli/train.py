@@ -27,6 +27,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run in RUN to its schedule.")
     ] = False,
+    device: options.Device = "auto",
     seed: options.Seed = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -37,10 +38,10 @@ def train(
     if resume:
         from hilum.model import training
 
-        result = training.resume(out, overrides=resolved if given else None)
+        result = training.resume(out, overrides=resolved if given else None, device=device)
     else:
         manifest, splits = load_splits(data, resolved)
-        result = start_training(manifest, splits, out, resolved)
+        result = start_training(manifest, splits, out, resolved, device=device)
     print_training(result)
 
 
@@ -48,11 +49,11 @@ def require_training() -> None:
     """Refuse early, in one sentence, where the packages that train are not installed.
 
     Raises:
-        ConfigError: torch or Lightning is missing.
+        ConfigError: torch or one of its companions is missing.
     """
     from importlib.util import find_spec
 
-    missing = [name for name in ("torch", "torchvision", "lightning", "safetensors") if find_spec(name) is None]
+    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"This needs {', '.join(missing)}: install the training part with pip install 'hilum[train]'."
@@ -71,11 +72,13 @@ def load_splits(data: Path, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]
     return manifest, splits
 
 
-def start_training(manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Config) -> TrainingResult:
+def start_training(
+    manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Config, *, device: str
+) -> TrainingResult:
     """Train into a new run folder."""
     from hilum.model import training
 
-    return training.train(manifest, splits, out, config)
+    return training.train(manifest, splits, out, config, device=device)
 
 
 def print_training(result: TrainingResult) -> None:

@@ -34,6 +34,7 @@ def tune(
     keep: Annotated[
         int, typer.Option("--keep", min=1, metavar="K", help="Weights are kept of the best K trials alone.")
     ] = 3,
+    device: options.Device = "auto",
     prune: Annotated[bool, typer.Option(help="Stop trials that fall behind the median of the others.")] = True,
     seed: options.Seed = None,
     verbose: options.Verbose = False,
@@ -55,7 +56,9 @@ def tune(
     dimensions = read_space(space or DEFAULT_SPACE, config=resolved)
     manifest, splits = load_splits(data, resolved)
     chosen = StudyOptions(trials, timeout, keep, prune)
-    study = run_study(manifest, splits, out, resolved, dimensions, chosen, judge=RobustJudge(pictures))
+    study = run_study(
+        manifest, splits, out, resolved, dimensions, chosen, judge=RobustJudge(pictures, device=device), device=device
+    )
     report = write_report(study, out, dimensions)
     ended, ranked = study.get_trials(deepcopy=False, states=ENDED), rank(study)
     if ranked:

@@ -5,7 +5,7 @@ Only val is read. A recipe is chosen by `Assessment.objective`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,12 @@ class Assessment:
 
 
 def assess(
-    score: ScorePictures, pictures: UInt8Array, labels: BoolArray, *, battery: Sequence[Condition] = BATTERY
+    score: ScorePictures,
+    pictures: UInt8Array,
+    labels: BoolArray,
+    *,
+    battery: Sequence[Condition] = BATTERY,
+    changed: Iterable[UInt8Array] | None = None,
 ) -> Assessment:
     """Score val unchanged, fit calibration and threshold there, then score it under each condition.
 
@@ -104,13 +109,36 @@ def assess(
         pictures: prepared pictures of val, (n, size, size) uint8.
         labels: (n,), True for PNEUMONIA.
         battery: the conditions.
+        changed: `pictures` under each condition of `battery`, in its order, where `change_pictures` has made them
+            before; none given: made here.
 
     Raises:
         EvaluationError: one of the classes is missing.
     """
-    if labels.all() or not labels.any():
-        raise EvaluationError("Robust validation needs val pictures of both classes.")
+    _require_both_classes(labels)
     logits = score(pictures)
+    blocks = change_pictures(pictures, battery) if changed is None else changed
+    scored = [score(block) for block in track(blocks, description="Changing acquisition", total=len(battery))]
+    return judge_logits(labels, logits, scored, battery=battery)
+
+
+def change_pictures(pictures: UInt8Array, battery: Sequence[Condition] = BATTERY) -> Iterator[UInt8Array]:
+    """Yield the pictures (n, size, size) under each condition; they depend on the pictures alone."""
+    for condition in battery:
+        yield apply_condition(pictures, condition)
+
+
+def judge_logits(
+    labels: BoolArray, logits: DoubleArray, changed: Sequence[DoubleArray], *, battery: Sequence[Condition] = BATTERY
+) -> Assessment:
+    """Fit calibration and threshold on the logits of unchanged val, and measure those of each condition by them.
+
+    Shapes: (n,), and (n,) for each condition of `battery`, in its order.
+
+    Raises:
+        EvaluationError: one of the classes is missing.
+    """
+    _require_both_classes(labels)
     temperature = fit_temperature(labels, logits)
     threshold = fit_youden(labels, calibrate(logits, temperature=temperature))
 
@@ -128,10 +156,14 @@ def assess(
 
     clean = measure("none", "unchanged", logits)
     results = tuple(
-        measure(condition.family, condition.name, score(apply_condition(pictures, condition)))
-        for condition in track(battery, description="Changing acquisition", total=len(battery))
+        measure(condition.family, condition.name, values) for condition, values in zip(battery, changed, strict=True)
     )
     return Assessment(labels.size, threshold, temperature, clean, results)
+
+
+def _require_both_classes(labels: BoolArray) -> None:
+    if labels.all() or not labels.any():
+        raise EvaluationError("Robust validation needs val pictures of both classes.")
 
 
 def sample_rows(rows: pd.DataFrame, *, count: int, seed: int = 0) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 
 from hilum.model.network import RadiographNet
+from hilum.model.resnet import Bottleneck
 from hilum.types import Stage
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
+from hilum.augment import STRENGTHS, draw_parameters
 from hilum.config import Config
-from hilum.data.augment import STRENGTHS
 from hilum.data.cache import read_prepared
-from hilum.data.dataset import Draw, RadiographDataset
 from hilum.data.lungs import segment_all, widen
+from hilum.model.feed import TrainingFeed
 from hilum.report.render import Figure, Section
 from hilum.report.style import COLOURS, FULL_WIDTH, draw_figure, show_picture
 from hilum.types import Label, Split
@@ -34,16 +35,26 @@ def draw_augmentation_sheet(splits: pd.DataFrame, path: Path, config: Config) ->
     pictures = np.stack([read_prepared(str(row.path), config.preprocess) for row in rows])
     lungs = widen(segment_all(pictures)) if config.augment.exchanges_corners else None
     # Targets have no say here, and corners come from the other rows of the sheet.
-    dataset = RadiographDataset(
-        pictures, np.zeros((len(rows), 1), dtype=np.float32), config=config.augment, lungs=lungs
+    feed = TrainingFeed(
+        pictures,
+        np.zeros((len(rows), 1), dtype=np.float32),
+        np.arange(len(rows)),
+        augment=config.augment,
+        spec=config.preprocess,
+        batch_size=len(rows),
+        seed=config.seed,
+        device=torch.device("cpu"),
+        lungs=lungs,
     )
+    places = np.repeat(np.arange(len(rows)), VARIANTS)
+    parameters = draw_parameters(config.augment, seed=config.seed, epoch=0, count=len(places))
+    changed = feed.augment(places, parameters).numpy().reshape(len(rows), VARIANTS, *pictures.shape[1:])
     with draw_figure(path, width=FULL_WIDTH, height=FULL_WIDTH / (VARIANTS + 1) * len(rows) + 0.4) as figure:
         grid = figure.subplots(len(rows), VARIANTS + 1, squeeze=False)
         for place, (axes_row, row) in enumerate(zip(grid, rows, strict=True)):
             show_picture(axes_row[0], pictures[place], title=str(row.label), frame=COLOURS[Label(str(row.label))])
-            for axes in axes_row[1:]:
-                changed, _ = dataset[Draw(place, int(rng.integers(2**31)))]
-                show_picture(axes, changed[0].numpy())
+            for axes, version in zip(axes_row[1:], changed[place], strict=True):
+                show_picture(axes, version)
     return Figure(
         path,
         title="Augmented training pictures",

@@ -15,13 +15,13 @@ from hilum.data.splits import join_patients
 from hilum.data.surroundings import describe_surroundings, judge_surroundings, weigh_draws
 from hilum.data.tables import write_table
 from hilum.model import run as run_folder
-from hilum.types import BoolArray, DoubleArray, Label, UInt8Array
+from hilum.types import BoolArray, DoubleArray, IntArray, Label, UInt8Array
 
 logger = logging.getLogger(__name__)
 
 
 def weigh_train(
-    train: pd.DataFrame, pictures: UInt8Array, lungs: BoolArray | None, out: Path, config: Config
+    train: pd.DataFrame, images: UInt8Array, places: IntArray, lungs: BoolArray | None, out: Path, config: Config
 ) -> DoubleArray | None:
     """Return the weights (n,) of the draws of split train, None where each picture is drawn once an epoch.
 
@@ -29,7 +29,8 @@ def weigh_train(
 
     Args:
         train: rows of the splits.
-        pictures: the same, prepared, (n, s, s).
+        images: prepared images (m, s, s) uint8.
+        places: where the rows' images stand among them, (n,).
         lungs: their masks (n, s, s), widened a little; needed where surroundings have a say.
         out: the run folder, with its manifest.
         config: `train.balance` chooses.
@@ -41,7 +42,7 @@ def weigh_train(
         return None
     path = out / run_folder.DRAWS
     if not path.exists():
-        _write_draws(train, sick, pictures, lungs, path, config)
+        _write_draws(train, sick, images[places], lungs, path, config)
     draws = pd.read_csv(path, usecols=["weight"], converters={"weight": float})
     return draws["weight"].to_numpy(dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""The network: torchvision's ResNet-50 with one logit, whose class activation map is an output and not an afterthought.
+"""The network: ResNet-50 with one logit, whose class activation map is an output and not an afterthought.
 
 ResNet-50 ends in global average pooling and one linear layer, so the fc-weighted sum of the last feature maps is the
 exact share of each region in the logit (CAM, Zhou et al. 2016) and equals Grad-CAM at layer4 up to a constant factor
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck, ResNet
 
 from hilum.config import Config
+from hilum.model.resnet import ResNet50
 
 # torchvision's stages from input to output; the learning rate decays in the opposite order.
 STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",), ("fc",))
@@ -31,7 +31,7 @@ class NetworkOutput(NamedTuple):
     pathogen: Tensor | None = None
 
 
-class RadiographNet(ResNet):  # type: ignore[misc]  # torchvision has no types
+class RadiographNet(ResNet50):
     """ResNet-50 with torchvision's key names and maps on request.
 
     The first output is the log-odds of PNEUMONIA; with two `outputs` the second is that of viral against bacterial
@@ -39,14 +39,16 @@ class RadiographNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     """
 
     def __init__(self, *, dropout: float = 0.0, outputs: int = 1) -> None:
-        # Blocks that begin as the identity make training from random weights stable (Goyal et al. 2017, section 5.1).
-        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=outputs, zero_init_residual=True)
+        super().__init__(outputs)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits (n, outputs) for (n, 3, h, w) normalised pictures."""
-        features = torch.flatten(self.avgpool(self.compute_feature_maps(pictures)), 1)
-        logits: Tensor = self.fc(self.dropout(features))
+        maps = self.compute_feature_maps(pictures)
+        # In float32 whatever the precision of the convolutions: a logit of 4 in bfloat16 is right to 0.03 only.
+        with torch.autocast(maps.device.type, enabled=False):
+            features = torch.flatten(self.avgpool(maps.float()), 1)
+            logits: Tensor = self.fc(self.dropout(features))
         return logits
 
     def forward_maps(self, pictures: Tensor) -> NetworkOutput:
@@ -57,12 +59,6 @@ class RadiographNet(ResNet):  # type: ignore[misc]  # torchvision has no types
         features = torch.flatten(self.avgpool(maps), 1)
         logits = self.fc(features)
         return NetworkOutput(logits[:, 0], cam, features, logits[:, 1] if logits.shape[1] > 1 else None)
-
-    def compute_feature_maps(self, pictures: Tensor) -> Tensor:
-        """Return the last feature maps, (n, 2048, h / 32, w / 32)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(pictures))))
-        maps: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return maps
 
     def freeze_backbone(self, frozen: bool) -> None:
         """Stop or start the learning of everything but the last layer."""

@@ -28,6 +28,7 @@ from hilum.data.manifest import write_manifest
 from hilum.data.splits import read_splits, write_splits
 from hilum.errors import BundleError
 from hilum.files import read_json, write_json, write_text
+from hilum.model.processor import name_processor
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.csv"
@@ -39,7 +40,7 @@ HISTORY = "history.csv"
 CURVES = "learning_curves.png"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
-PACKAGES = ("hilum", "torch", "torchvision", "lightning", "numpy", "pandas", "pillow", "scikit-learn")
+PACKAGES = ("hilum", "torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "git_commit": find_git_commit(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _name_processor(),
+        "processor": name_processor(),
     }
 
 
@@ -131,12 +132,3 @@ def find_git_commit() -> str | None:
 def _git(*arguments: str, folder: Path) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()
-
-
-def _name_processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()

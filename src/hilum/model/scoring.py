@@ -1,47 +1,71 @@
-"""Scores pictures with a trained run, in float32, by the same preprocessing as training."""
+"""Scores images with a trained run on any device, in float32, by the same preprocessing as training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from hilum.augment import to_device
 from hilum.data.cache import read_prepared
-from hilum.errors import BundleError, ImageReadError
-from hilum.model.network import RadiographNet, count_outputs
-from hilum.model.processor import has_bfloat16
+from hilum.errors import BundleError, DeviceError, ImageReadError
+from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors
+from hilum.model.inputs import normalise_on_device
+from hilum.model.network import NetworkOutput, RadiographNet, count_outputs
 from hilum.model.run import Run, read_run
 from hilum.model.weights import load_strictly, read_state
-from hilum.preprocess import normalise
 from hilum.types import DoubleArray, Score, UInt8Array
 
-BATCH = 32
+logger = logging.getLogger(__name__)
+
+Output = TypeVar("Output", Tensor, NetworkOutput)
+
+BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
+"""Images that are scored together, by the type of device."""
+_READERS = {"cpu": 2, "cuda": 8, "mps": 4}
+_SMALLER = "close what else uses it"
 
 
 class RunScorer:
-    """The network of a run: paths in, one Score or ImageReadError a path out, in the order given."""
+    """The network of a run: paths in, one Score or ImageReadError a path out, in the order given.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        run: what `read_run` gives.
+        device: what `hilum.model.device.choose_device` takes.
+
+    Raises:
+        DeviceError: the device is not there, or has no room for the network.
+    """
+
+    def __init__(self, run: Run, *, device: str = "auto") -> None:
         self.run = run
+        self.device = choose_device(device)
+        self.batch = BATCH[self.device.type]
         # `hilum run` calls every run folder "run": its parent tells them apart.
         folder = run.folder.resolve()
         self.name = f"{folder.parent.name}/{folder.name}" if folder.name == "run" else folder.name
         self.spec = run.config.preprocess
         self.network = RadiographNet(outputs=count_outputs(run.config))
         load_strictly(self.network, read_state(run.weights), source=str(run.weights))
-        self.network.eval().to(memory_format=torch.channels_last)
+        with explain_device_errors(self.device, smaller=_SMALLER):
+            self.network.eval().to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
-    def open(cls, folder: Path) -> RunScorer:
+    def open(cls, folder: Path, *, device: str = "auto") -> RunScorer:
         """Read a run folder.
 
         Raises:
             BundleError: no whole run.
+            DeviceError: as above.
         """
-        return cls(read_run(folder))
+        return cls(read_run(folder), device=device)
 
     def describe(self) -> Mapping[str, str]:
         """Return what a report says of the model."""
@@ -55,6 +79,7 @@ class RunScorer:
             "Epochs": f"{config.train.head_epochs} (head only) + {config.train.epochs} (whole network)",
             "Precision of training": str(provenance["precision"]),
             "Seed": _name_seed(self.run),
+            "Scored on": f"{describe_device(self.device)}, float32",
         }
 
     def describe_training(self) -> Mapping[str, str]:
@@ -82,8 +107,8 @@ class RunScorer:
 
     def score(self, paths: Sequence[str]) -> Iterator[Score | ImageReadError]:
         """Yield a Score, or the ImageReadError of a picture that cannot be read, for each path in order."""
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+        with ThreadPoolExecutor(max_workers=_READERS[self.device.type]) as pool:
+            batches = [paths[start : start + self.batch] for start in range(0, len(paths), self.batch)]
             upcoming = pool.map(self._read, batches[0]) if batches else iter(())
             for index in range(len(batches)):
                 items = list(upcoming)
@@ -103,37 +128,82 @@ class RunScorer:
         for item in items:
             yield item if isinstance(item, ImageReadError) else next(scores)
 
-    def score_prepared(self, pictures: UInt8Array) -> DoubleArray:
-        """Return the logits (n,) of prepared pictures (n, size, size), those that `score` gives."""
-        batches = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
-        return np.array([score.logit for batch in batches for score in self.score_pictures(batch)])
+    def score_prepared(self, images: UInt8Array) -> DoubleArray:
+        """Return the logits (n,) of prepared images (n, size, size), those that `score` gives."""
+        with _exact():
+            return self._compute_logits(images, torch.float32)
 
-    def score_quickly(self, pictures: UInt8Array) -> DoubleArray:
-        """Return the logits (n,) of prepared pictures (n, size, size) alone, in bfloat16 where that is quicker.
+    def score_quickly(self, images: UInt8Array) -> DoubleArray:
+        """Return the logits (n,) of prepared images (n, size, size) alone, in half precision where that is quicker.
 
-        Logits differ by some hundredths from those of `score`: enough to rank recipes, not to report figures.
+        Logits differ from those of `score` by a hundredth at most in float16 (CUDA), by a tenth in bfloat16 (CPU):
+        enough to rank recipes, not to report figures.
         """
-        logits = []
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
-            for start in range(0, len(pictures), BATCH):
-                block = normalise(pictures[start : start + BATCH], self.spec)
-                batch = torch.from_numpy(block).contiguous(memory_format=torch.channels_last)
-                logits.append(self.network(batch)[:, 0].float().numpy().astype(np.float64))
-        return np.concatenate(logits)
+        logits = self._compute_logits(images, _choose_half(self.device))
+        # float16 ends at 65,504; a network that exceeds it is scored again in float32.
+        return logits if np.isfinite(logits).all() else self.score_prepared(images)
 
-    def score_pictures(self, pictures: UInt8Array) -> list[Score]:
-        """Score prepared pictures (n, size, size)."""
-        batch = torch.from_numpy(normalise(pictures, self.spec)).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            output = self.network.forward_maps(batch)
-        if not torch.isfinite(output.logit).all():
+    def score_pictures(self, images: UInt8Array) -> list[Score]:
+        """Score prepared images (n, size, size)."""
+        with _exact():
+            outputs = self._compute(images, self.network.forward_maps)
+        logits = torch.cat([output.logit for output in outputs])
+        if not torch.isfinite(logits).all():
             raise BundleError(f"{self.run.weights} gives values that are not finite; train it again.")
-        maps = output.cam.numpy().astype(np.float32)
-        pathogens = [None] * len(maps) if output.pathogen is None else output.pathogen.tolist()
+        maps = torch.cat([output.cam for output in outputs]).cpu().numpy().astype(np.float32)
+        found = [output.pathogen for output in outputs if output.pathogen is not None]
+        pathogens = torch.cat(found).tolist() if found else [None] * len(maps)
         return [
-            Score(logit, cam, pathogen)
-            for logit, cam, pathogen in zip(output.logit.tolist(), maps, pathogens, strict=True)
+            Score(logit, cam, pathogen) for logit, cam, pathogen in zip(logits.tolist(), maps, pathogens, strict=True)
         ]
+
+    def _compute_logits(self, images: UInt8Array, dtype: torch.dtype) -> DoubleArray:
+        def forward(inputs: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32):
+                return self.network(inputs)[:, 0]  # type: ignore[no-any-return]
+
+        logits = self._compute(images, forward)
+        return torch.cat(logits).cpu().numpy().astype(np.float64) if logits else np.empty(0)
+
+    def _compute(self, images: UInt8Array, forward: Callable[[Tensor], Output]) -> list[Output]:
+        """Return what `forward` makes of each batch, left on the device; smaller batches where memory is short.
+
+        Raises:
+            DeviceError: a single image does not fit, or the device fails.
+        """
+        outputs, start = [], 0
+        while start < len(images):
+            block = images[start : start + self.batch]
+            try:
+                with torch.inference_mode(), explain_device_errors(self.device, smaller=_SMALLER):
+                    inputs = normalise_on_device(to_device(torch.from_numpy(np.array(block)), self.device), self.spec)
+                    outputs.append(forward(inputs.contiguous(memory_format=torch.channels_last)))
+            except DeviceError as error:
+                if _SMALLER not in str(error) or self.batch == 1:
+                    raise
+                self.batch = max(self.batch // 2, 1)
+                logger.info("batches of %d images do not fit %s; taking %d", len(block), self.device, self.batch)
+                continue
+            start += len(block)
+        return outputs
+
+
+def _choose_half(device: torch.device) -> torch.dtype:
+    """Return float16 on CUDA, which has tensor cores for it since Volta, else what training would take."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        return torch.float16
+    return choose_dtype(device)
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Compute float32 as such: a GPU's TF32 would move logits by more than a thousandth."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def _name_seed(run: Run) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +16,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hilum.config import Config, TrainConfig, read_run_config
-from hilum.data.cache import open_cache
-from hilum.data.dataset import EpochSampler, RadiographDataset, build_loader
-from hilum.data.lungs import segment_all, widen
+from hilum.data.cache import open_cache, open_lungs
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import check_leakage, hash_splits, read_splits
 from hilum.data.targets import build_targets
 from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
 from hilum.files import new_folder, read_json, write_json
 from hilum.model import run as run_folder
-from hilum.model.callbacks import EpochHook
 from hilum.model.curves import draw_learning_curves
+from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors
 from hilum.model.draws import weigh_train
-from hilum.model.module import PneumoniaModule
+from hilum.model.feed import PlainFeed, TrainingFeed
+from hilum.model.loop import EpochHook, Trainer
 from hilum.model.network import RadiographNet, count_outputs
-from hilum.model.trainer import build_trainer, quiet_lightning, resolve_precision
 from hilum.model.weights import WeightsSource, initialise
-from hilum.types import BoolArray, IntArray, Label, Pathogen, Split, UInt8Array
+from hilum.types import IntArray, Label, Pathogen, Split
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +49,22 @@ class TrainingResult:
 
 
 def train(
-    manifest: pd.DataFrame, splits: pd.DataFrame, out: Path, config: Config, *, on_epoch: EpochHook | None = None
+    manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    out: Path,
+    config: Config,
+    *,
+    device: str = "auto",
+    on_epoch: EpochHook | None = None,
 ) -> TrainingResult:
     """Start a run in `out`: fine-tune on split train, choose the epoch on val; test is never read.
 
+    `device` is what `hilum.model.device.choose_device` takes.
+
     Raises:
-        HilumError: `out` already holds a run, a class is missing, or the weights do not fit.
+        HilumError: `out` already holds a run, a class is missing, the weights do not fit, or the device fails.
     """
+    chosen = choose_device(device)
     _check_trainable(splits, pathogen=config.task == "pathogen")
     check_leakage(splits)
     if run_folder.is_run(out):
@@ -68,15 +76,17 @@ def train(
         "manifest_hash": hash_manifest(manifest),
         "splits_hash": hash_splits(splits),
         "weights": asdict(source),
-        "precision": resolve_precision(config.train),
+        **_describe_device(chosen, config.train),
         "timings": {},
     }
     run_folder.write_run(out, manifest, splits, config, provenance)
-    return _fit(network, splits, out, config, on_epoch)
+    return _fit(network, splits, out, config, chosen, on_epoch)
 
 
-def resume(out: Path, *, overrides: Config | None = None, on_epoch: EpochHook | None = None) -> TrainingResult:
-    """Continue the run in `out` to the schedule it was started with; a finished run is returned as it is.
+def resume(
+    out: Path, *, overrides: Config | None = None, device: str = "auto", on_epoch: EpochHook | None = None
+) -> TrainingResult:
+    """Continue the run in `out` to the schedule it was started with, on any device; a finished run stays as it is.
 
     Raises:
         HilumError: `out` is no run, or `overrides` differs from the configuration it was started with.
@@ -91,7 +101,13 @@ def resume(out: Path, *, overrides: Config | None = None, on_epoch: EpochHook | 
     network, _ = _build_network(config, weights="random")  # every weight comes from the checkpoint
     if not (out / run_folder.CHECKPOINT).exists():
         network, _ = _build_network(config)
-    return _fit(network, splits, out, config, on_epoch)
+    chosen = choose_device(device)
+    described = _describe_device(chosen, config.train)
+    provenance = read_json(out / run_folder.PROVENANCE)
+    if not is_finished(out, config) and any(provenance.get(key) != value for key, value in described.items()):
+        logger.warning("The run goes on as %s, and began as %s.", _write(described), _write(provenance))
+        write_json(out / run_folder.PROVENANCE, {**provenance, **described})
+    return _fit(network, splits, out, config, chosen, on_epoch)
 
 
 def count_threads(config: TrainConfig) -> int:
@@ -99,6 +115,20 @@ def count_threads(config: TrainConfig) -> int:
     if config.threads is not None:
         return config.threads
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_finished(out: Path, config: Config) -> bool:
+    """Return whether the run in `out` has all the epochs of its schedule."""
+    path = out / run_folder.HISTORY
+    return path.exists() and len(pd.read_csv(path)) >= config.train.head_epochs + config.train.epochs
+
+
+def _describe_device(device: torch.device, config: TrainConfig) -> dict[str, str]:
+    """Return what provenance.json says of where a run is trained."""
+    return {
+        "device": describe_device(device),
+        "precision": str(choose_dtype(device, config.precision)).removeprefix("torch."),
+    }
 
 
 def _check_trainable(splits: pd.DataFrame, *, pathogen: bool) -> None:
@@ -127,73 +157,33 @@ def _build_network(config: Config, *, weights: str | None = None) -> tuple[Radio
 
 
 def _fit(
-    network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config, on_epoch: EpochHook | None
+    network: RadiographNet,
+    splits: pd.DataFrame,
+    out: Path,
+    config: Config,
+    device: torch.device,
+    on_epoch: EpochHook | None,
 ) -> TrainingResult:
     started = time.perf_counter()
-    settings = config.train
-    threads = torch.get_num_threads()
-    torch.set_num_threads(count_threads(settings))
-
-    used = splits[splits["split"].isin([Split.TRAIN, Split.VAL])].reset_index(drop=True)
-    pictures = open_cache(
-        used["path"].tolist(), used["sha256"].tolist(), config.preprocess, config.data.cache_dir or out / "cache"
-    )
-    cached = time.perf_counter()
-    labels: IntArray = (used["label"] == Label.PNEUMONIA).to_numpy().astype(np.int64)
-    targets = build_targets(used, pathogen=config.task == "pathogen")
-    train_rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())
-    val_rows = np.flatnonzero((used["split"] == Split.VAL).to_numpy())
-
-    lungs = _find_lungs(pictures[train_rows], config)
-    weights = weigh_train(used.iloc[train_rows], pictures[train_rows], lungs, out, config)
-    sampler = EpochSampler(len(train_rows), seed=config.seed, weights=weights)
-    workers = _count_workers(config)
-    train_loader = build_loader(
-        RadiographDataset(pictures, targets[train_rows], rows=train_rows, config=config.augment, lungs=lungs),
-        config.preprocess,
-        batch_size=settings.batch_size,
-        workers=workers,
-        sampler=sampler,
-    )
-    val_loader = build_loader(
-        RadiographDataset(pictures, targets[val_rows], rows=val_rows),
-        config.preprocess,
-        batch_size=settings.batch_size,
-        workers=0,
-    )
-    module = PneumoniaModule(
-        network, settings, class_weights=_weigh_classes(labels[train_rows], settings), steps_per_epoch=len(train_loader)
-    )
-    checkpoint = out / run_folder.CHECKPOINT
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        with quiet_lightning():
-            trainer = build_trainer(out, settings, on_epoch)
-            trainer.fit(
-                module,
-                train_loader,
-                val_loader,
-                ckpt_path=checkpoint if checkpoint.exists() else None,
-                weights_only=True,
-            )
-    except (SystemExit, SIGTERMException):  # how Lightning ends after Ctrl-C and after a polite kill
-        signal.signal(signal.SIGINT, on_interrupt)
-        raise _interruption(out) from None
-    except RuntimeError as error:
-        # A polite kill of the whole process group reaches the loader's workers first.
-        if "DataLoader worker" not in str(error) or "Terminated" not in str(error):
-            raise
-        raise _interruption(out) from None
-    finally:
-        torch.set_num_threads(threads)
+    gpus = [device] if device.type == "cuda" else []
+    smaller = f"take a smaller batch than train.batch_size={config.train.batch_size}"
+    with (
+        _set_threads(config.train),
+        _interruptible(out),
+        explain_device_errors(device, smaller=smaller),
+        torch.random.fork_rng(devices=gpus),
+    ):
+        trainer = _build_trainer(network, splits, out, config, device)
+        prepared = time.perf_counter()
+        trainer.fit(on_epoch=on_epoch)
     finished = time.perf_counter()
 
     history = pd.read_csv(out / run_folder.HISTORY)
     draw_learning_curves(history, out / run_folder.CURVES)
     provenance = read_json(out / run_folder.PROVENANCE)
     provenance["timings"] = {
-        "decode_seconds": round(cached - started, 2),
-        "train_seconds": round(finished - cached, 2),
+        "prepare_seconds": round(prepared - started, 2),
+        "train_seconds": round(finished - prepared, 2),
         "pictures_per_second": float(history["pictures_per_second"].median()),
     }
     write_json(out / run_folder.PROVENANCE, provenance)
@@ -203,16 +193,72 @@ def _fit(
     )
 
 
-def _find_lungs(pictures: UInt8Array, config: Config) -> BoolArray | None:
-    """Return the lungs of the train pictures, (n, s, s), widened a little; None where nothing needs to know them."""
-    if not config.augment.exchanges_corners and config.train.balance != "surroundings":
-        return None
-    logger.info("finding the lungs in %s training pictures", f"{len(pictures):,}")
-    return widen(segment_all(pictures))
+def _build_trainer(
+    network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config, device: torch.device
+) -> Trainer:
+    """Decode the images or find them in the cache, and put all that learns on the device."""
+    used = splits[splits["split"].isin([Split.TRAIN, Split.VAL])].reset_index(drop=True)
+    cache = config.data.cache_dir or out / "cache"
+    images = open_cache(used["path"].tolist(), used["sha256"].tolist(), config.preprocess, cache)
+    labels: IntArray = (used["label"] == Label.PNEUMONIA).to_numpy().astype(np.int64)
+    targets = build_targets(used, pathogen=config.task == "pathogen")
+    train_rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())
+    val_rows = np.flatnonzero((used["split"] == Split.VAL).to_numpy())
+    lungs = None
+    if config.augment.exchanges_corners or config.train.balance == "surroundings":
+        lungs = open_lungs(images, train_rows, used["sha256"].iloc[train_rows].tolist(), config.preprocess, cache)
+    feed = TrainingFeed(
+        images,
+        targets[train_rows],
+        train_rows,
+        augment=config.augment,
+        spec=config.preprocess,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        device=device,
+        weights=weigh_train(used.iloc[train_rows], images, train_rows, lungs, out, config),
+        lungs=lungs,
+    )
+    return Trainer(
+        network.to(device),
+        feed,
+        PlainFeed(images, val_rows, spec=config.preprocess, device=device),
+        torch.from_numpy(targets[val_rows]).to(device),
+        out,
+        config.train,
+        class_weights=_weigh_classes(labels[train_rows], config.train),
+        seed=config.seed,
+        device=device,
+        dtype=choose_dtype(device, config.train.precision),
+    )
 
 
-def _interruption(out: Path) -> InterruptionError:
-    return InterruptionError(f"Interrupted; continue with 'hilum train DATA --out {out} --resume'.")
+@contextmanager
+def _set_threads(config: TrainConfig) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count_threads(config))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _interruptible(out: Path) -> Iterator[None]:
+    """Turn Ctrl-C and a polite kill into an InterruptionError that says how to go on."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if in_main_thread else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptionError(f"Interrupted; continue with 'hilum train DATA --out {out} --resume'.") from None
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _weigh_classes(labels: IntArray, config: TrainConfig) -> tuple[float, float]:
@@ -223,14 +269,6 @@ def _weigh_classes(labels: IntArray, config: TrainConfig) -> tuple[float, float]
     return normal, pneumonia
 
 
-def _count_workers(config: Config) -> int:
-    if config.data.workers is not None:
-        return config.data.workers
-    # On a CPU the network takes every core, and its threads wait for each other: a process beside them that prepares
-    # batches costs more (a quarter of the speed on two cores) than preparing them in turn.
-    return 4 if torch.cuda.is_available() else 0
-
-
 def _list_differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in left.items():
         other = right[key]
@@ -238,3 +276,7 @@ def _list_differences(left: dict[str, Any], right: dict[str, Any], prefix: str =
             yield from _list_differences(value, other, f"{prefix}{key}.")
         elif value != other:
             yield f"{prefix}{key}"
+
+
+def _write(described: Mapping[str, Any]) -> str:
+    return f"{described.get('precision')} on {described.get('device', 'an unknown device')}"

@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torchvision.models import ResNet50_Weights
 
 from hilum.errors import WeightsError
 from hilum.files import atomic_path, sha256_file
@@ -46,10 +45,9 @@ def initialise(network: RadiographNet, weights: str) -> WeightsSource:
     if weights == "random":
         return WeightsSource("random", "")
     if weights == "imagenet":
-        state = _download_imagenet()
+        state, digest = _download_imagenet()
         load_backbone(network, state, source="torchvision IMAGENET1K_V2")
-        # The file name of a torchvision weight carries the first digits of its SHA-256.
-        return WeightsSource("torchvision IMAGENET1K_V2", ResNet50_Weights.IMAGENET1K_V2.url.rsplit("-", 1)[-1][:8])
+        return WeightsSource("torchvision IMAGENET1K_V2", digest)
     path = Path(weights)
     load_backbone(network, read_state(path), source=str(path))
     return WeightsSource(path.name, sha256_file(path))
@@ -129,12 +127,16 @@ def load_strictly(network: RadiographNet, state: Mapping[str, Tensor], *, source
 def save_network(network: RadiographNet, path: Path) -> None:
     """Write the network's state as .safetensors, atomically and in its plain memory layout."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-    content = save(state, metadata={"format": "pt", "architecture": "hilum ResNet-50, one logit"})
+    # One entry alone: safetensors writes several in an order of chance, and equal weights shall be equal files.
+    content = save(state, metadata={"format": "pt"})
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _download_imagenet() -> dict[str, Tensor]:
+def _download_imagenet() -> tuple[dict[str, Tensor], str]:
+    """Return the weights and the first digits of their SHA-256, which the name of torchvision's file carries."""
+    from torchvision.models import ResNet50_Weights  # noqa: PLC0415 - takes seconds that few commands need
+
     weights = ResNet50_Weights.IMAGENET1K_V2
     try:
         state: dict[str, Tensor] = dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
@@ -143,4 +145,4 @@ def _download_imagenet() -> dict[str, Tensor]:
         raise WeightsError(
             f"The ImageNet weights cannot be downloaded from {weights.url} ({reason}). {BY_HAND}."
         ) from None
-    return state
+    return state, weights.url.rsplit("-", 1)[-1][:8]

@@ -29,12 +29,13 @@ class Judge(Protocol):
 class RobustJudge:
     """Robust validation on `pictures` of the run's own val, the same ones for every run of these splits."""
 
-    def __init__(self, pictures: int = SAMPLE) -> None:
+    def __init__(self, pictures: int = SAMPLE, *, device: str = "auto") -> None:
         self.pictures = pictures
+        self.device = device
 
     def __call__(self, run: Path, *, quick: bool) -> dict[str, float]:
         """Return the summary of the assessment."""
-        scorer = RunScorer.open(run)
+        scorer = RunScorer.open(run, device=self.device)
         if quick:
             glance = assess_run(scorer, pictures=self.pictures // QUICK_SHARE, battery=choose_one_of_each_family())
             return glance.summarise()

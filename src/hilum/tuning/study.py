@@ -11,11 +11,9 @@ would have without the interruption.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +26,10 @@ from hilum.config import Config, read_run_config
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import hash_splits
 from hilum.errors import ConfigError, HilumError, InterruptionError
-from hilum.files import lock, write_text
+from hilum.files import write_text
 from hilum.model import run as run_folder
-from hilum.model import training
+from hilum.research.folder import hold
+from hilum.research.measure import run_one
 from hilum.tuning.objective import Judge
 from hilum.tuning.space import Space, apply_values
 
@@ -71,6 +70,7 @@ def tune(
     options: StudyOptions,
     *,
     judge: Judge,
+    device: str = "auto",
 ) -> optuna.Study:
     """Run or continue a study; `config` is what trials share, and its own values in `space` are the first trial.
 
@@ -82,7 +82,7 @@ def tune(
         InterruptionError: the user stopped it; the same command continues.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _hold(out):
+    with hold(out):
         study = open_study(out, prune=options.prune)
         _fix(study, out, config, space, {"data": f"{hash_manifest(manifest)} {hash_splits(splits)}"})
         started = time.monotonic()
@@ -91,7 +91,7 @@ def tune(
                 logger.info("The time is up; no further trial is started.")
                 break
             trial = _next_trial(study, config.seed)
-            _run_trial(study, trial, manifest, splits, out, config, space, judge)
+            _run_trial(study, trial, manifest, splits, out, config, space, judge, device)
             _tidy(study, out, keep=options.keep)
             _write_best(study, out, config)
     return study
@@ -112,18 +112,6 @@ def open_study(out: Path, *, prune: bool = True) -> optuna.Study:
 def locate_trial(out: Path, number: int) -> Path:
     """Return the run folder of a trial."""
     return out / TRIALS / f"{number:04d}"
-
-
-@contextmanager
-def _hold(out: Path) -> Iterator[None]:
-    """Keep a second process from the study: both would take each other's running trial for an interrupted one."""
-    descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if not lock(descriptor, wait=False):
-            raise HilumError(f"Another process works on the study {out}; wait for it, or name another folder.")
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _fix(study: optuna.Study, out: Path, config: Config, space: Space, data: Mapping[str, str]) -> None:
@@ -175,6 +163,7 @@ def _run_trial(
     config: Config,
     space: Space,
     judge: Judge,
+    device: str,
 ) -> None:
     values = {name: dimension.suggest(trial, name) for name, dimension in space.items()}
     logger.info("trial %d: %s", trial.number, ", ".join(f"{name} {_write(value)}" for name, value in values.items()))
@@ -183,7 +172,7 @@ def _run_trial(
         if chosen.data.cache_dir is None:  # pictures are decoded once, and not for each trial
             cache = chosen.data.model_copy(update={"cache_dir": (out / "cache").resolve()})
             chosen = chosen.model_copy(update={"data": cache})
-        figures = _train_and_judge(trial, manifest, splits, locate_trial(out, trial.number), chosen, judge)
+        figures = _train_and_judge(trial, manifest, splits, locate_trial(out, trial.number), chosen, judge, device)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
         logger.info("trial %d: pruned", trial.number)
@@ -202,8 +191,14 @@ def _run_trial(
 
 
 def _train_and_judge(
-    trial: Trial, manifest: pd.DataFrame, splits: pd.DataFrame, folder: Path, config: Config, judge: Judge
-) -> dict[str, float]:
+    trial: Trial,
+    manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    folder: Path,
+    config: Config,
+    judge: Judge,
+    device: str,
+) -> Mapping[str, float]:
     """Train and judge; the figures are kept with the trial."""
     seen = set(trial.study.trials[trial.number].intermediate_values)  # those of before an interruption
     total = config.train.head_epochs + config.train.epochs
@@ -219,21 +214,24 @@ def _train_and_judge(
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    if run_folder.is_run(folder):
-        result = training.resume(folder, on_epoch=glance)
-    else:
-        result = training.train(manifest, splits, folder, config, on_epoch=glance)
-    figures = judge(folder, quick=False)
-    history = pd.read_csv(folder / run_folder.HISTORY)
+    outcome = run_one(
+        manifest,
+        splits,
+        folder,
+        config,
+        measure=lambda run: judge(run, quick=False),
+        device=device,
+        on_epoch=glance,
+    )
     for name, value in {
-        **figures,
-        "best_epoch": result.best_epoch,
-        "val_loss": result.val_loss,
-        "val_auroc": result.val_auroc,
-        "minutes": round(float(history["seconds"].sum()) / 60, 2),
+        **outcome.figures,
+        "best_epoch": outcome.training.best_epoch,
+        "val_loss": outcome.training.val_loss,
+        "val_auroc": outcome.training.val_auroc,
+        "minutes": round(outcome.train_seconds / 60, 2),
     }.items():
         trial.set_user_attr(name, value)
-    return figures
+    return outcome.figures
 
 
 def rank(study: optuna.Study) -> list[FrozenTrial]:
