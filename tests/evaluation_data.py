@@ -30,6 +30,9 @@ class BrightnessScorer:
     def describe(self):
         return {"Network": "Brightness model, one logit", "Initial weights": "no", "Seed": "0"}
 
+    def describe_runtime(self):
+        return {"device": "abacus", "precision": "float64"}
+
     def score(self, paths):
         for path in paths:
             try:

@@ -97,6 +97,7 @@ def export_run(folder: Path, out: Path, *, options: ExportOptions | None = None)
         BundleError: no whole run, or a network that differs too much from the trained one.
         ConfigError: format and precision do not go together, or a package is missing.
         DataError: a picture of train or val is missing.
+        DeviceError: the device is not there, or has no room for the network.
         HilumError: `out` exists and is not an empty folder.
     """
     options = options or ExportOptions()
@@ -116,15 +117,15 @@ def export_run(folder: Path, out: Path, *, options: ExportOptions | None = None)
 def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundle:
     spec, config = run.config.preprocess, run.config
     train, val = _choose_rows(run)
+    scorer = RunScorer(run, device=options.device)
     pictures = open_cache(
         [*train["path"], *val["path"]], [*train["sha256"], *val["sha256"]], spec, staging / "pictures"
     )
     train_pictures, val_pictures = pictures[: len(train)], pictures[len(train) :]
     val_rows = val.drop(columns="sha256")
 
-    scorer = RunScorer(run, device=options.device)
     trained = join_scores(val_rows, *_score_trained(scorer, val_pictures))
-    scorer.network.cpu()  # where it is converted
+    scorer.network.cpu()  # converted there, in float32, whatever has scored
     network_file, calibrated = _write_network(scorer, train, train_pictures, options, staging)
     network = Network.load(network_file, size=spec.size, precision=options.precision, mode=Mode.THROUGHPUT)
     answers = _score_exported(network, val_pictures, description="Scoring val as exported")

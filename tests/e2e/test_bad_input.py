@@ -160,8 +160,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence_on_every_verb_that_computes(hil
     )
     for call in calls:
         expect_one_sentence(hilum(*call, "--device", "cuda"), 2, "No GPU can be used", "--device cpu")
-    assert not (tmp_path / "run" / "config.yaml").exists()
-    assert not (tmp_path / "evaluation").exists()
+    assert not any((tmp_path / name).exists() for name in ("all", "run", "evaluation", "robust", "bundle"))
     expect_one_sentence(hilum("train", phantoms, "--out", tmp_path / "run", "--device", "gpu"), 2, "--device gpu")
     bundled = hilum("evaluate", "packaged", phantoms, "--out", tmp_path / "evaluation", "--device", "cuda")
     expect_one_sentence(bundled, 2, "a bundle is scored on the CPU")

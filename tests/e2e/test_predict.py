@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hilum.bundle import OperatingPointSpec
 from hilum.cli import app
 from hilum.data.phantom import draw_phantom
 from hilum.errors import HilumError
@@ -30,6 +31,7 @@ from .test_bad_input import expect_one_sentence
 
 pytestmark = pytest.mark.e2e
 
+POINTS = {"youden": 0.4, "sensitivity-99": 0.1, "specificity-95": 0.2}  # as of the bundle in the package
 HEADER = "path,status,probability,logit,prediction,threshold,message"
 
 
@@ -122,6 +124,35 @@ def test_one_picture_is_scored_as_in_a_batch_and_without_heavy_packages(predict,
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert read(done.stdout) == alone
+
+
+@pytest.mark.parametrize("name", ["specificity-95", "specificity-99"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--threshold", "0.05"],
+        ["--threshold", "0.9", "--prevalence", "0.2"],
+        ["--operating-point", "sensitivity-99"],
+        ["--operating-point", "youden", "--prevalence", "0.1"],
+    ],
+)
+def test_no_prediction_contradicts_its_zone(tmp_path, name, options):
+    points = {
+        key: OperatingPointSpec(threshold=cut, rule="", chosen_on="val", n=9, sensitivity=1, specificity=1)
+        for key, cut in (POINTS if name in POINTS else POINTS | {name: 0.3}).items()
+    }
+    bundle = write_brightness_bundle(tmp_path / "bundle", points=points).folder
+    for level in range(80, 221, 8):
+        draw(tmp_path / "in" / f"{level}.png", level)
+    table = tmp_path / "table.csv"
+    arguments = ["predict", tmp_path / "in", "--model", bundle, "--out", table, "--grey-zone", *options]
+    app(list(map(str, arguments)), standalone_mode=False)
+    rows = read(table.read_text(encoding="utf-8"))
+    found = {(row["prediction"], row["zone"]) for row in rows}
+    assert {prediction for prediction, _ in found} == {"NORMAL", "PNEUMONIA"}
+    assert not found & {("NORMAL", "ruled_in"), ("PNEUMONIA", "ruled_out")}
+    assert found >= {("NORMAL", "ruled_out"), ("PNEUMONIA", "ruled_in")}
 
 
 def test_globs_zips_and_a_list_on_stdin(predict, folder, tmp_path):

@@ -35,7 +35,7 @@ def test_the_steps_work_one_after_the_other(finished, hilum, phantoms, tmp_path)
     shutil.copytree(phantoms, tmp_path / "data" / "chest_xray")
     shutil.copytree(out, tmp_path / "runs" / "first")
     # A download, what `finished` has run already, and what has tests of its own.
-    skipped = ("fetch", "run", "predict", "tune", "robust", "recalibrate", "average", "bench")
+    skipped = ("fetch", "run", "predict", "study", "tune", "robust", "recalibrate", "average", "bench")
     steps = [line.partition("#")[0].strip() for line in re.findall(r"^ {4}(hilum .*)$", README, re.MULTILINE)]
     for step in steps:
         words = shlex.split(step)[1:]

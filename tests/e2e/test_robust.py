@@ -8,6 +8,7 @@ from hilum.config import Config
 from hilum.data.manifest import load_data
 from hilum.data.splits import build_splits, read_splits
 from hilum.evaluation.battery import BATTERY
+from hilum.model.device import choose_device, describe_device
 from hilum.preprocess import PreprocessSpec
 from tests.quick_run import write_quick_run
 
@@ -30,6 +31,9 @@ def test_a_run_is_scored_under_every_condition(hilum, run, tmp_path):
     assert finished.returncode == 0, finished.stderr
     content = json.loads((tmp_path / "robust" / "robust.json").read_text(encoding="utf-8"))
     assert [entry["condition"] for entry in content["conditions"]] == [condition.name for condition in BATTERY]
+    device = choose_device("auto")
+    assert content["device"] == describe_device(device)
+    assert content["precision"] in ("float32", "bfloat16", "float16")
     assert content["n"] == (load_val(run)["label"] != "").sum()
     assert 0 < content["summary"]["objective"] <= 1
     assert f"Objective {content['summary']['objective']:.4f}" in finished.stdout

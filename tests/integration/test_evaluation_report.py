@@ -49,6 +49,9 @@ class LogisticScorer:
     def describe(self):
         return {"Network": "Logistic regression on cells", "Initial weights": "zero", "Seed": "0"}
 
+    def describe_runtime(self):
+        return {"device": "cpu", "precision": "float64"}
+
     def score(self, paths):
         for path in paths:
             try:

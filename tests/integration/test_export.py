@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from hilum.export import ExportOptions, export_run
 from hilum.inference.predictor import Predictor
 from hilum.inference.runtime import Mode, Network
 from hilum.inference.scoring import BundleScorer
+from hilum.model.device import choose_device, describe_device
 from hilum.model.scoring import RunScorer
 from hilum.preprocess import PreprocessSpec, normalise
 from hilum.types import Score, Split
@@ -239,6 +241,10 @@ def test_a_bundle_is_evaluated_at_its_own_operating_point(fp32, run, data, tmp_p
     assert "none of their files is among those that the model and its thresholds were made with" in report
     assert trained["gate"] is None
     assert bundled["metrics"]["auroc"]["value"] == pytest.approx(trained["metrics"]["auroc"]["value"])
+    assert re.fullmatch(r"cpu \(.+, \d+ cores\), OpenVINO \d{4}\.\d+\.\d+", bundled["device"])
+    assert trained["device"] == describe_device(choose_device("auto"))
+    assert bundled["precision"] == trained["precision"] == "float32"
+    assert f"{bundled['device']}, float32" in report
     with pytest.raises(LeakageError, match="was trained on pictures of"):
         evaluate_bundle(BundleScorer(fp32), manifest, tmp_path / "all", **{**shared, "split": Part.ALL})
 

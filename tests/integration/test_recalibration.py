@@ -20,6 +20,7 @@ from hilum.files import read_json
 from hilum.inference.gate import fit_gate
 from hilum.inference.grey_zone import GreyZone
 from hilum.inference.predictor import Predictor
+from hilum.inference.rule import DecisionRule
 from hilum.inference.scoring import BundleScorer
 from hilum.types import Label
 
@@ -76,7 +77,9 @@ def test_the_new_bundle_is_whole_and_says_what_was_done(done, bundle):
     assert (recorded.base, recorded.n, recorded.normal, recorded.pneumonia) == ("brightness 1", 60, 30, 30)
     assert (recorded.base_temperature, recorded.base_intercept, recorded.base_prior) == (TEMPERATURE, 0.0, PRIOR)
     assert spec.training_prior == 0.5
-    assert list(spec.operating_points) == list(POINTS)
+    assert set(spec.operating_points) == set(POINTS)
+    thresholds = [point.threshold for point in spec.operating_points.values()]
+    assert thresholds == sorted(thresholds)
     assert spec.default_operating_point == "youden"
     assert "refitted" in spec.operating_point.rule
     assert (read.folder / "network.bin").read_bytes() == (bundle.folder / "network.bin").read_bytes()
@@ -111,7 +114,7 @@ def test_fresh_pictures_of_that_machine_are_judged_better(done, bundle, tmp_path
             [a.logit for a in Predictor.open(bundle).predict(map(str, paths))]
         )
     assert right[done.bundle.folder] > right[bundle.folder] + 0.1
-    assert GreyZone.choose(done.bundle) is not None
+    assert GreyZone.choose(done.bundle, DecisionRule.choose(done.bundle)).rule_in == "specificity-95"
 
 
 def test_the_card_tells_of_it_above_the_earlier_card(done, bundle, local, tmp_path):
@@ -210,7 +213,8 @@ def test_the_command_prints_before_and_after_and_predict_tells_zones(bundle, loc
     app([*arguments, "--grey-zone"], standalone_mode=False)
     header, *rows = table.read_text(encoding="utf-8").splitlines()
     assert header == "path,status,probability,logit,prediction,threshold,message,zone"
-    zone = GreyZone.choose(read_bundle(tmp_path / "out"))
+    refitted = read_bundle(tmp_path / "out")
+    zone = GreyZone.choose(refitted, DecisionRule.choose(refitted))
     for row in rows:
         cells = row.split(",")
         assert cells[-1] == zone.place(float(cells[2]))
@@ -238,8 +242,9 @@ def test_an_evaluation_of_the_bundle_measures_its_own_points(bundle, local, tmp_
     arguments = ["evaluate", str(tmp_path / "sets"), str(local), "--out", str(out), "--split", "all"]
     app([*arguments, "--set", "evaluate.bootstrap=100", "--set", "evaluate.worst=0"], standalone_mode=False)
     metrics = read_json(out / "metrics.json")
-    assert [entry["name"] for entry in metrics["operating_points"]] == list(POINTS)
-    youden = metrics["operating_points"][0]
+    entries = {entry["name"]: entry for entry in metrics["operating_points"]}
+    assert list(entries) == sorted(POINTS, key=lambda name: POINTS[name].threshold)
+    youden = entries["youden"]
     assert (youden["val_sensitivity"], youden["val"]) == (0.9, None)
     assert youden["tested"]["specificity"]["value"] == metrics["metrics"]["specificity"]["value"]
     assert (metrics["grey_zone"]["rule_out_below"], metrics["grey_zone"]["rule_in_from"]) == (0.2, 0.8)

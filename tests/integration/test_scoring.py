@@ -10,6 +10,7 @@ from hilum.data.manifest import load_data
 from hilum.data.phantom import write_phantoms
 from hilum.data.splits import build_splits
 from hilum.errors import BundleError, DeviceError, ImageReadError
+from hilum.model.device import choose_dtype, describe_device
 from hilum.model.inputs import normalise_on_device
 from hilum.model.network import RadiographNet
 from hilum.model.run import Run, is_run, read_run
@@ -97,6 +98,27 @@ def test_half_precision_is_close_to_float32(classifier, dtype, tolerance):
     assert exact.std() > 1
     half = scorer._compute_logits(images, dtype)
     assert 0 < np.abs(half - exact).max() < tolerance
+    assert np.abs(scorer.score_quickly(images) - exact).max() < 0.2
+
+
+def test_float32_is_computed_as_such_and_the_flags_come_back(classifier, monkeypatch):
+    run, images = classifier
+    scorer = RunScorer.open(run, device="cpu")
+    seen = []
+    whole = scorer.network.forward
+
+    def read_flags():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    def forward(inputs):
+        seen.append(read_flags())
+        return whole(inputs)
+
+    before = read_flags()
+    monkeypatch.setattr(scorer.network, "forward", forward)
+    scorer.score_prepared(images[:2])
+    assert seen == [(False, False)]
+    assert read_flags() == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to compare with the CPU")
@@ -116,7 +138,10 @@ def test_batches_that_do_not_fit_are_halved(classifier, monkeypatch):
     expected = scorer.score_prepared(images)
     whole = scorer.network.forward
 
+    sizes = []
+
     def forward(inputs):
+        sizes.append(len(inputs))
         if len(inputs) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return whole(inputs)
@@ -124,12 +149,31 @@ def test_batches_that_do_not_fit_are_halved(classifier, monkeypatch):
     monkeypatch.setattr(scorer.network, "forward", forward)
     np.testing.assert_allclose(scorer.score_prepared(images), expected, atol=1e-4)
     assert scorer.batch == 4
+    assert sizes[:4] == [32, 16, 8, 4]
     monkeypatch.setattr(scorer.network, "forward", lambda _: forward(range(6)))
-    with pytest.raises(DeviceError, match=r"cpu has too little free memory; close what else uses it"):
+    with pytest.raises(DeviceError, match=r"cpu has too little free memory; close what else uses it\.$"):
         scorer.score_prepared(images)
+
+
+def test_what_fails_for_another_reason_is_not_tried_again(classifier, monkeypatch):
+    run, images = classifier
+    scorer = RunScorer.open(run, device="cpu")
+    calls = []
+
+    def forward(inputs):
+        calls.append(len(inputs))
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(scorer.network, "forward", forward)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        scorer.score_prepared(images)
+    assert len(calls) == 1
 
 
 def test_the_report_says_what_scored(classifier):
     scorer = RunScorer.open(classifier[0], device="cpu")
     assert scorer.describe()["Scored on"].startswith("cpu (")
     assert scorer.describe()["Scored on"].endswith(", float32")
+    assert scorer.describe_runtime() == {"device": describe_device(scorer.device), "precision": "float32"}
+    quickly = "bfloat16" if choose_dtype(scorer.device) is torch.bfloat16 else "float32"
+    assert scorer.describe_runtime(quickly=True)["precision"] == quickly

@@ -7,7 +7,7 @@ from tests.evaluation_data import build_results, draw_scored
 from hilum.bundle import OperatingPointSpec
 from hilum.evaluation.calibration import Calibration
 from hilum.evaluation.decision_sections import lay_out_decisions, tell_transfer
-from hilum.evaluation.decisions import decisions_to_json
+from hilum.evaluation.decisions import decisions_to_json, measure_decisions
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.evaluation.transfer import SIZES, draw_local, measure_transfer
 from hilum.inference.decision import is_positive
@@ -42,8 +42,7 @@ def test_rates_are_those_of_the_threshold(results):
 
 
 def test_the_default_point_agrees_with_the_metrics(results):
-    youden = results.decisions.points[0]
-    assert youden.name == "youden"
+    youden = next(point for point in results.decisions.points if point.name == "youden")
     assert youden.spec.threshold == results.point.threshold
     assert youden.tested["sensitivity"].value == results.tested.estimates["recall"].value
     assert youden.tested["specificity"] == results.tested.estimates["specificity"]
@@ -54,12 +53,55 @@ def test_the_zones_hold_all_pictures(results):
     for estimates in (zone.val, zone.tested):
         assert sum(estimates[name].value for name in ("ruled_out", "undetermined", "ruled_in")) == pytest.approx(1)
     points = {point.name: point for point in results.decisions.points}
-    if not zone.zone.is_empty:
-        npv = points["sensitivity-99"].tested["npv"].value
-        assert zone.tested["pneumonia_in_ruled_out"].value == pytest.approx(1 - npv)
-        assert zone.tested["normal_in_ruled_in"].value == pytest.approx(
-            1 - points["specificity-95"].tested["ppv"].value
-        )
+    cuts = [points[name].spec.threshold for name in ("sensitivity-99", "specificity-99")]
+    assert cuts[0] <= results.point.threshold <= cuts[1]
+    npv, ppv = points["sensitivity-99"].tested["npv"].value, points["specificity-99"].tested["ppv"].value
+    assert zone.tested["pneumonia_in_ruled_out"].value == pytest.approx(1 - npv)
+    assert zone.tested["normal_in_ruled_in"].value == pytest.approx(1 - ppv)
+
+
+def test_the_report_says_the_rule_of_the_zones(results):
+    texts = [block for block in lay_out_decisions(results, []) if isinstance(block, str)]
+    text = next(text for text in texts if "rules PNEUMONIA" in text)
+    assert "(the smaller of the decision threshold and sensitivity-99)" in text
+    assert "(the larger of the decision threshold and specificity-99)" in text
+    assert decisions_to_json(results.decisions)["grey_zone"]["rule_in_point"] == "specificity-99"
+
+
+@pytest.fixture(scope="module")
+def parted():
+    """Classes that hardly overlap: a specificity of 95 % is reached below Youden's cut."""
+    val = draw_scored("val", size=400, share=0.7, distance=3.0, seed=1)
+    return val, draw_scored("test", size=300, share=0.5, distance=3.0, seed=2)
+
+
+def test_where_classes_hardly_overlap_the_decision_threshold_bounds_the_zone(parted):
+    val, tested = parted
+    results = build_results(tested, val)
+    thresholds = {point.name: point.spec.threshold for point in results.decisions.points}
+    assert thresholds["specificity-95"] < results.point.threshold
+    zone = results.decisions.grey_zone.zone
+    assert zone.low <= results.point.threshold <= zone.high
+    # A bundle of before, without specificity-99.
+    points = {point.name: point.spec for point in results.decisions.points if point.name != "specificity-99"}
+    stored = dict(reversed(points.items()))
+    earlier = measure_decisions(tested, val, results.point, stored, resamples=100, seed=0)
+    assert (earlier.grey_zone.zone.high, earlier.grey_zone.zone.rule_in) == (results.point.threshold, "specificity-95")
+    assert [point.name for point in earlier.points] == list(points)
+
+
+def test_where_there_is_no_grey_zone_the_report_says_so(parted):
+    val, tested = parted
+    results = build_results(tested, val)
+    low, high = (OperatingPointSpec(threshold=cut, rule="", chosen_on="val", n=9, sensitivity=1, specificity=1)
+                 for cut in (0.2, 0.8))  # fmt: skip
+    points = {"specificity-99": low, "sensitivity-99": high}
+    point = replace(results.point, threshold=0.5)
+    decisions = measure_decisions(tested, val, point, points, resamples=100, seed=0)
+    assert decisions.grey_zone.tested["undetermined"].value == 0
+    blocks = lay_out_decisions(replace(results, decisions=decisions), [])
+    expected = "There is no grey zone: sensitivity-99 does not lie below the decision threshold (0.500), nor "
+    assert any(isinstance(block, str) and block.startswith(expected) for block in blocks)
 
 
 def test_recalibration_brings_rates_back_and_em_is_fooled(results):
@@ -97,7 +139,9 @@ def test_the_section_has_a_table_for_each_part(results):
     blocks = lay_out_decisions(results, [])
     tables = [block for block in blocks if isinstance(block, Table)]
     assert len(tables) == 5
-    assert len(tables[0].rows) == 8
+    assert len(tables[0].rows) == 10
+    shown = [float(row[1]) for row in tables[0].rows]
+    assert shown == sorted(shown)
     assert all(len(row) == len(table.headers) for table in tables for row in table.rows)
     assert any(isinstance(block, str) and "expected calibration error" in block for block in blocks)
 

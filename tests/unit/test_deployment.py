@@ -48,11 +48,14 @@ def test_each_operating_point_keeps_its_promise(logits):
     rows, val = build_val(logits)
     deployment = fit_deployment(val, name="m", splits=rows, config=CONFIG, seed=0)
     points = deployment.operating_points
-    assert list(points) == ["youden", "sensitivity-95", "sensitivity-99", "specificity-95"]
+    assert set(points) == {"youden", "sensitivity-95", "sensitivity-99", "specificity-95", "specificity-99"}
+    thresholds = [point.threshold for point in points.values()]
+    assert thresholds == sorted(thresholds)
     assert deployment.default == "youden"
     assert points["sensitivity-95"].sensitivity >= 0.95
     assert points["sensitivity-99"].sensitivity >= 0.99
     assert points["specificity-95"].specificity >= 0.95
+    assert points["specificity-99"].specificity >= 0.99
     probabilities = deployment.calibration.apply(val.logits)
     for point in points.values():
         called = is_positive(probabilities, threshold=point.threshold)

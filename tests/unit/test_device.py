@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hilum.errors import ConfigError, DeviceError
-from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors
+from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors, is_out_of_memory
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +62,26 @@ def test_what_torch_raises_becomes_one_sentence(error, message):
         raise error
     assert "\n" not in str(caught.value)
     assert "More words" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (torch.OutOfMemoryError("no words"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_errors(error, short):
+    assert is_out_of_memory(error) == short
+
+
+def test_the_cpu_is_no_way_out_for_the_cpu():
+    with pytest.raises(DeviceError) as caught, explain_device_errors(CPU, smaller="take less"):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    assert str(caught.value) == "cpu has too little free memory; take less."
 
 
 def test_other_errors_pass():

@@ -74,6 +74,7 @@ def test_metrics_follow_the_contract_and_the_predictions(evaluated):
     assert metrics == evaluated.metrics
     assert (metrics["model"], metrics["split"], metrics["n"]) == ("brightness", "test", 54)
     assert metrics["threshold_source"] == "val"
+    assert (metrics["device"], metrics["precision"]) == ("abacus", "float64")
     assert set(metrics["metrics"]) == set(METRICS)
     rows = read_predictions(evaluated.out)
     ill, called = rows["label"] == "PNEUMONIA", rows["prediction"] == "PNEUMONIA"

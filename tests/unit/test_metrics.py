@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 
 from hilum.evaluation.calibration import expected_calibration_error
@@ -183,6 +184,47 @@ def test_perfect_proportions_get_wilson_intervals():
     recall = estimates["recall"]
     assert (recall.value, recall.ci_high, recall.method) == (1.0, 1.0, "wilson")
     assert recall.ci_low == pytest.approx(10 / (10 + 1.96**2), abs=1e-3)
+
+
+def bound(pairs):
+    """Return Clopper and Pearson's lower bound for as many successes as trials: p so that p ** pairs is 2.5 %."""
+    return binomtest(pairs, pairs).proportion_ci(0.95, method="exact").low
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_separated_classes_give_the_auroc_an_exact_interval(inverted):
+    labels = np.array([True] * 20 + [False] * 30)
+    patients = [str(number // 2) for number in range(50)]  # 10 of PNEUMONIA, 15 NORMAL
+    scores = np.linspace(0.9, 0.1, 50)
+    estimates = estimate_metrics(
+        labels, 1 - scores if inverted else scores, patients, threshold=0.5, resamples=100, seed=0
+    )
+    auroc = estimates["auroc"]
+    assert auroc.method == "clopper-pearson"
+    if inverted:
+        assert (auroc.value, auroc.ci_low, auroc.ci_high) == (0.0, 0.0, pytest.approx(1 - bound(10)))
+    else:
+        assert (auroc.value, auroc.ci_low, auroc.ci_high) == (1.0, pytest.approx(bound(10)), 1.0)
+
+
+def test_a_tie_or_one_misplaced_image_keeps_the_bootstrap():
+    labels = np.array([True] * 20 + [False] * 20)
+    for worst in (0.4, 0.3):
+        scores = np.where(labels, 0.8, 0.4) + np.linspace(-0.1, 0, 40)
+        scores[0] = scores[-1] if worst == 0.4 else worst
+        names = [str(number) for number in range(40)]
+        auroc = estimate_metrics(labels, scores, names, threshold=0.5, resamples=500, seed=0)["auroc"]
+        assert auroc.method == "bootstrap"
+        assert auroc.ci_low < auroc.value < 1
+
+
+def test_the_interval_of_separated_classes_is_conservative(rng):
+    """An AUROC at the bound gives separated samples in at most 2.5 % of draws."""
+    normal, pneumonia = 10, 14
+    distance = np.sqrt(2) * norm.ppf(bound(normal))
+    negatives = rng.normal(0, 1, (20_000, normal))
+    positives = rng.normal(distance, 1, (20_000, pneumonia))
+    assert (positives.min(1) > negatives.max(1)).mean() <= 0.025
 
 
 def test_one_patient_gives_no_interval():

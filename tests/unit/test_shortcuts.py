@@ -355,6 +355,23 @@ def test_auroc_needs_both_classes():
     assert estimate_auroc(np.ones(4, dtype=bool), np.full(4, 0.5), list("abcd"), resamples=10, seed=0).value is None
 
 
+def test_a_perfect_auroc_has_an_interval():
+    labels = np.arange(20) < 8
+    scores = np.where(labels, 0.9, 0.1)
+    patients = [f"p{number // 2}" for number in range(20)]  # 4 of PNEUMONIA, 6 NORMAL
+    for weights in (None, np.linspace(0.5, 1.5, 20)):
+        estimate = estimate_auroc(labels, scores, patients, resamples=10, seed=0, weights=weights)
+        assert (estimate.value, estimate.ci_high, estimate.method) == (1.0, 1.0, "clopper-pearson")
+        assert estimate.ci_low == pytest.approx(0.025 ** (1 / 4))
+    # An image that does not count separates nothing, and its patient is no evidence.
+    scores[0] = 0.0
+    counted = np.ones(20)
+    counted[:2] = 0
+    estimate = estimate_auroc(labels, scores, patients, resamples=10, seed=0, weights=counted)
+    assert (estimate.value, estimate.ci_low) == (1.0, pytest.approx(0.025 ** (1 / 3)))
+    assert estimate_auroc(labels, scores, patients, resamples=100, seed=0).method == "bootstrap"
+
+
 def test_draw_places_is_seeded_ordered_and_bounded():
     among = np.arange(100) % 3 == 0
     places = draw_places(among, count=10, seed=4)

@@ -14,7 +14,7 @@ from hilum.cli import options
 from hilum.cli.evaluate import print_evaluation
 from hilum.cli.explore import build_extra_sections
 from hilum.cli.judging import Part, evaluate_run
-from hilum.cli.train import load_splits, print_training, require_training, start_training
+from hilum.cli.train import load_splits, print_training, require_device, require_training, start_training
 from hilum.errors import HilumError
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def run(
     """Check and explore DATA, fine-tune ResNet-50 on it, evaluate it, and write DIR/report.html."""
     require_training()
     resolved = options.resolve_config(config, settings, weights=weights, seed=seed, task=task)
+    require_device(device)
     run_pipeline(
         data, out, resolved,
         resume=resume, command=shlex.join(["hilum", *sys.argv[1:]]), ledger=ledger, shortcuts=shortcuts,
@@ -91,6 +92,7 @@ def demo(
 ) -> None:
     """Draw synthetic radiographs and do with them all that 'hilum run' does, from random weights, in a few minutes."""
     require_training()
+    require_device(device)
     from hilum.data.phantom import write_phantoms
 
     resolved = options.resolve_config(None, list(DEMO_SETTINGS), weights=None, seed=seed)

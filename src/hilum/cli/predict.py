@@ -87,8 +87,9 @@ def predict(
         bool,
         typer.Option(
             "--grey-zone",
-            help="Add a column zone: ruled_out, undetermined or ruled_in, by the bundle's operating points "
-            "sensitivity-99 and specificity-95.",
+            help="Add a column zone: ruled_in from the larger of the decision threshold and specificity-99 on "
+            "(specificity-95 where a bundle has no specificity-99), ruled_out below the smaller of the decision "
+            "threshold and sensitivity-99, undetermined between.",
         ),
     ] = False,
     resume: Annotated[
@@ -115,7 +116,7 @@ def predict(
         choose_format(out)
     bundle = read_bundle(resolve_bundle(model))
     rule = DecisionRule.choose(bundle, operating_point=operating_point, threshold=threshold, prevalence=prevalence)
-    zone = GreyZone.choose(bundle, prevalence=prevalence) if grey_zone else None
+    zone = GreyZone.choose(bundle, rule) if grey_zone else None
     columns = COLUMNS if zone is None else ZONE_COLUMNS
     listed = Inputs(inputs, skip=heatmaps)
     items, single = _begin(iter(listed))

@@ -33,7 +33,6 @@ def robust(
     require_training()
     from hilum.evaluation.robust import draw_assessment
     from hilum.files import new_folder, write_json
-    from hilum.model.device import describe_device
     from hilum.model.scoring import RunScorer
     from hilum.tuning.objective import assess_run
 
@@ -41,7 +40,7 @@ def robust(
     new_folder(out, marker="robust.json")
     assessment = assess_run(scorer, pictures=pictures)
     draw_assessment(assessment, out / "robust.png", title=scorer.name)
-    said = {"model": scorer.name, "device": describe_device(scorer.device)}
+    said = {"model": scorer.name, **scorer.describe_runtime(quickly=True)}
     write_json(out / "robust.json", {**said, **assessment.to_json()})
     print_assessment(assessment)
     typer.echo(f"Figures: {out / 'robust.json'}, {out / 'robust.png'}")

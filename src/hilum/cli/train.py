@@ -35,6 +35,7 @@ def train(
     require_training()
     given = config is not None or settings or any(value is not None for value in (weights, seed, task))
     resolved = options.resolve_config(config, settings, weights=weights, seed=seed, task=task)
+    require_device(device)
     if resume:
         from hilum.model import training
 
@@ -58,6 +59,18 @@ def require_training() -> None:
         raise ConfigError(
             f"This needs {', '.join(missing)}: install the training part with pip install 'hilum[train]'."
         )
+
+
+def require_device(device: str) -> None:
+    """Refuse early, in one sentence, a device that is not there: before pictures are read.
+
+    Raises:
+        ConfigError: no such name.
+        DeviceError: it is not there, or torch cannot use it.
+    """
+    from hilum.model.device import choose_device
+
+    choose_device(device)
 
 
 def load_splits(data: Path, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,6 +12,7 @@ from hilum.evaluation.intervals import Estimate
 from hilum.evaluation.results import Results
 from hilum.evaluation.transfer import Spread, Transfer
 from hilum.evaluation.wording import write_decimal, write_list, write_percent, write_value
+from hilum.inference.grey_zone import RULE_OUT
 from hilum.report.render import Block, Cell, Figure, Subtitle, Table
 
 # A fall of a rate below this is called none.
@@ -25,7 +26,7 @@ def lay_out_decisions(results: Results, figures: Sequence[Figure]) -> list[Block
         return []
     blocks: list[Block] = [_tabulate_points(decisions, split)]
     if decisions.grey_zone is not None:
-        blocks += [Subtitle("Grey zone"), _tell_grey_zone(decisions.grey_zone, split, decisions.source)]
+        blocks += [Subtitle("Grey zone"), _tell_grey_zone(decisions.grey_zone, split)]
         blocks.append(_tabulate_zones(decisions.grey_zone, split))
     if decisions.conformal:
         blocks += [Subtitle("Prediction sets"), _tell_conformal(decisions.conformal, split)]
@@ -71,19 +72,19 @@ def _write_cell(estimate: Estimate) -> str | None:
     return f"{value} ({100 * estimate.ci_low:.1f}–{100 * estimate.ci_high:.1f})"
 
 
-def _tell_grey_zone(result: GreyZoneResult, split: str, source: str) -> str:
+def _tell_grey_zone(result: GreyZoneResult, split: str) -> str:
     zone, tested = result.zone, result.tested
     if zone.is_empty:
         return (
-            f"There is no grey zone: the threshold that rules out ({zone.low:.3f}) is not below the one that rules in "
-            f"({zone.high:.3f}), so {zone.high:.3f} alone divides all pictures, and kept both promises on {source}."
+            f"There is no grey zone: {RULE_OUT} does not lie below the decision threshold ({zone.high:.3f}), nor "
+            f"{zone.rule_in} above it, so that threshold alone divides all images."
         )
     return (
-        f"A probability below {zone.low:.3f} (sensitivity-99) rules PNEUMONIA out, one from {zone.high:.3f} on "
-        f"(specificity-95) rules it in, and what lies between is undetermined: that is "
-        f"{write_value(tested['undetermined'])} of {split}. Of the pictures ruled out there "
-        f"{write_value(tested['pneumonia_in_ruled_out'])} are PNEUMONIA all the same, of those ruled in "
-        f"{write_value(tested['normal_in_ruled_in'])} NORMAL."
+        f"A probability below {zone.low:.3f} (the smaller of the decision threshold and {RULE_OUT}) rules PNEUMONIA "
+        f"out, one from {zone.high:.3f} on (the larger of the decision threshold and {zone.rule_in}) rules it in, and "
+        f"what lies between is undetermined: that is {write_value(tested['undetermined'])} of {split}. Of the images "
+        f"ruled out there {write_value(tested['pneumonia_in_ruled_out'])} are PNEUMONIA all the same, of those ruled "
+        f"in {write_value(tested['normal_in_ruled_in'])} NORMAL."
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from hilum.bundle import OperatingPointSpec
 from hilum.evaluation.conformal import ConformalResult, ConformalRule, conformal_to_json, measure_conformal
 from hilum.evaluation.intervals import Estimate, estimate_ratios
+from hilum.evaluation.points import sort_points
 from hilum.evaluation.scoring import ScoredSplit
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.evaluation.transfer import Rates, Transfer, measure_transfer, transfer_to_json
@@ -45,7 +46,7 @@ class GreyZoneResult:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """All of it.
+    """All of it. `points` are in the order of their thresholds.
 
     `conformal` is empty where the model has no sets or the split is val itself; `transfer` is None where the split is
     val or lacks a class.
@@ -76,7 +77,8 @@ def measure_decisions(
     """Measure what is fixed, operating points and prediction sets, on a scored split, and on val where it is scored."""
     if not points:
         return Decisions()
-    zone = GreyZone.find(points)
+    points = sort_points(points)
+    zone = GreyZone.find(points, threshold=point.threshold)
 
     def rate(scored: ScoredSplit) -> dict[str, Estimate]:
         labels, probabilities = scored.labels, point.calibrate(scored.logits)
@@ -205,6 +207,7 @@ def _zone_to_json(result: GreyZoneResult) -> dict[str, Any]:
     return {
         "rule_out_below": result.zone.low,
         "rule_in_from": result.zone.high,
+        "rule_in_point": result.zone.rule_in,
         "empty": result.zone.is_empty,
         "val": None if result.val is None else {name: estimate.to_json() for name, estimate in result.val.items()},
         "tested": {name: estimate.to_json() for name, estimate in result.tested.items()},

@@ -154,6 +154,7 @@ def evaluate(
         "heatmap_full_scale": full_scale,
         "hashes": hashes,
         "model_description": dict(scorer.describe()),
+        **scorer.describe_runtime(),
         "hilum": __version__,
     }
     if identity is not None:

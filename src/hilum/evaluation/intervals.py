@@ -1,4 +1,4 @@
-"""95 % intervals of metrics by a bootstrap over patients, and Wilson's where a bootstrap cannot have width.
+"""95 % intervals of metrics by a bootstrap over patients, and exact or score intervals where that has no width.
 
 Pictures of one patient resemble each other: resampling pictures would pretend to more evidence than there is. Whole
 patients are drawn with replacement, and each picture counts as often as its patient was drawn (Field & Welsh 2007).
@@ -31,7 +31,7 @@ _CELLS_AT_ONCE = 4_000_000  # weights in memory at a time: 32 MB of float64
 class Estimate:
     """A metric with its 95 % interval. `value` is None where the metric is not defined; `reason` then says why.
 
-    `method` is bootstrap or wilson; None without an interval.
+    `method` is bootstrap, wilson or clopper-pearson; None without an interval.
     """
 
     value: float | None
@@ -76,10 +76,11 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Return all METRICS with 95 % percentile intervals of a bootstrap over patients.
 
-    Shapes: all (n,), n > 0. Two metrics need care:
+    Shapes: all (n,), n > 0. Some metrics need care:
 
     - A proportion of exactly 0 or 1 has no width in any resample, though the next patient may differ: it gets
       Wilson's interval over the patients that it rests on.
+    - An AUROC of exactly 0 or 1 has no width either: it gets the interval of `estimate_separated_auroc`.
     - ECE, a sum of absolute gaps, rises with noise, and a resample is noisier than the sample (Kumar et al. 2019,
       arXiv:1909.10155): its resamples are shifted so that their mean is the estimate.
     """
@@ -103,6 +104,9 @@ def estimate_metrics(
             continue
         if name in PROPORTIONS and point in {0.0, 1.0}:
             estimates[name] = estimate_wilson(point, count=int(np.unique(names[bases[name]]).size))
+            continue
+        if name == "auroc" and are_separated(labels, probabilities):
+            estimates[name] = estimate_separated_auroc(labels, probabilities, patients)
             continue
         drawn = np.concatenate([block[name] for block in blocks])
         if name == "ece":
@@ -166,6 +170,34 @@ def estimate_wilson(share: float, *, count: int) -> Estimate:
     # At 0 and 1 the formula touches the estimate itself; rounding must not cross it.
     low, high = min(share, float(middle - half)), max(share, float(middle + half))
     return Estimate(share, max(0.0, low), min(1.0, high), method="wilson")
+
+
+def are_separated(labels: BoolArray, scores: DoubleArray) -> bool:
+    """Return whether one class lies wholly above the other: the AUROC is 1 or 0. Shapes: both (n,)."""
+    positive, negative = scores[labels], scores[~labels]
+    if not positive.size or not negative.size:
+        return False
+    return bool(positive.min() > negative.max() or positive.max() < negative.min())
+
+
+def estimate_separated_auroc(labels: BoolArray, scores: DoubleArray, patients: Sequence[str]) -> Estimate:
+    """Return the AUROC, 1 or 0, of classes that `are_separated`, with a conservative exact interval. All are (n,).
+
+    The usual intervals collapse to the estimate here. Each bootstrap resample of separated classes is separated too,
+    and the variances of Hanley and McNeil (1982, Radiology 143:29) and of DeLong et al. (1988, Biometrics 44:837) are 0
+    where the AUROC is 1. But the AUROC is the probability that an image of PNEUMONIA scores higher than a NORMAL one
+    (is concordant). With n the smaller number of patients of the two classes, n such pairs can be formed of which no
+    two share a patient (Hoeffding 1963, J Am Stat Assoc 58:13, section 5). These are independent trials, and all of
+    them are concordant where the classes are separated: that has at most the probability AUROC^n. So the interval of
+    Clopper and Pearson (1934, Biometrika 26:404) for n successes in n trials, from 0.025^(1/n) to 1, holds the true
+    AUROC at least as often as it says. It is conservative: the other pairs count for nothing.
+    """
+    names = np.asarray(patients, dtype=object).astype(str)
+    pairs = min(np.unique(names[labels]).size, np.unique(names[~labels]).size)
+    bound = (_TAILS[0] / 100) ** (1 / pairs)
+    if scores[labels].min() > scores[~labels].max():
+        return Estimate(1.0, bound, 1.0, method="clopper-pearson")
+    return Estimate(0.0, 0.0, 1 - bound, method="clopper-pearson")
 
 
 def _take_percentiles(point: float, drawn: DoubleArray, *, clusters: int) -> Estimate:

@@ -1,8 +1,9 @@
-"""The named operating points, as a bundle stores them: youden, two of fixed sensitivity, one of fixed specificity."""
+"""The named operating points, as a bundle stores them: youden, two of fixed sensitivity, two of fixed specificity."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
@@ -13,7 +14,7 @@ from hilum.evaluation.thresholds import fit_specific_threshold, fit_stable_youde
 from hilum.types import BoolArray, DoubleArray, Split
 
 _SENSITIVITIES: Final = (0.95, 0.99)
-_SPECIFICITIES: Final = (0.95,)
+_SPECIFICITIES: Final = (0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class PointRule:
 
 
 def list_rules(config: EvaluateConfig) -> list[PointRule]:
-    """Return the rules of all operating points, in the order to show them."""
+    """Return the rules of all operating points. They are shown in the order of their thresholds (`sort_points`)."""
     sensitivities = sorted({*_SENSITIVITIES, config.min_sensitivity})
     return [
         PointRule("youden"),
@@ -77,7 +78,9 @@ def name_default(config: EvaluateConfig) -> str:
 def fit_points(
     labels: BoolArray, probabilities: DoubleArray, *, config: EvaluateConfig
 ) -> dict[str, OperatingPointSpec]:
-    """Fit all operating points, by name. Fit on validation data only. Shapes: both (n,).
+    """Fit all operating points, by name, in the order of their thresholds. Fit on validation data only.
+
+    Shapes: both (n,).
 
     Raises:
         EvaluationError: one of the classes is missing.
@@ -94,4 +97,9 @@ def fit_points(
             sensitivity=cells.tp / cells.positives,
             specificity=cells.tn / cells.negatives,
         )
-    return points
+    return sort_points(points)
+
+
+def sort_points(points: Mapping[str, OperatingPointSpec]) -> dict[str, OperatingPointSpec]:
+    """Return operating points in the order of their thresholds, the lowest first; equal ones keep their order."""
+    return dict(sorted(points.items(), key=lambda item: item[1].threshold))

@@ -32,6 +32,7 @@ from hilum.errors import BundleError, DataError, LeakageError
 from hilum.evaluation.adaptation import INTERCEPT_SD, SLOPE_SD, LocalFit, refit_locally
 from hilum.evaluation.calibration import Calibration, deal_folds
 from hilum.evaluation.intervals import Estimate, estimate_metrics, estimate_ratios
+from hilum.evaluation.points import sort_points
 from hilum.evaluation.scoring import ScoredSplit, score_split, select_rows
 from hilum.evaluation.wording import write_count, write_decimal, write_percent
 from hilum.inference.decision import is_positive
@@ -241,7 +242,7 @@ def _store(estimates: Mapping[str, Estimate]) -> dict[str, MetricSpec]:
 def _describe_points(
     base: BundleSpec, fit: LocalFit, rates: Mapping[str, tuple[float, float]], *, n: int
 ) -> dict[str, OperatingPointSpec]:
-    return {
+    points = {
         name: OperatingPointSpec(
             threshold=fit.thresholds[name],
             rule=f"{point.rule.removesuffix(_REFITTED)}{_REFITTED}",
@@ -252,6 +253,7 @@ def _describe_points(
         )
         for name, point in base.operating_points.items()
     }
+    return sort_points(points)
 
 
 def tell_gain(local: RecalibrationSpec) -> str:

@@ -48,6 +48,10 @@ class Scorer(Protocol):
         """Return facts for the report, in the order to show them: network, weights, epochs, precision, seed, ..."""
         ...
 
+    def describe_runtime(self) -> Mapping[str, str]:
+        """Return what computes the scores: `device`, such as "cuda:0 (NVIDIA H200)", and `precision`."""
+        ...
+
     def score(self, paths: Sequence[str]) -> Iterator[Score | ImageReadError]:
         """Yield one item a path, in order; a picture that cannot be read yields its error and does not raise it."""
         ...

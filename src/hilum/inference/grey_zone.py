@@ -1,4 +1,4 @@
-"""The grey zone: between ruling a pneumonia out and ruling it in a reading is undetermined."""
+"""The grey zone: an image is undetermined where its probability neither rules a pneumonia out nor rules it in."""
 
 from __future__ import annotations
 
@@ -8,52 +8,67 @@ from typing import Final, Self
 
 from hilum.bundle import Bundle, OperatingPointSpec
 from hilum.errors import BundleError
-from hilum.inference.rule import shift_prior
+from hilum.inference.rule import DecisionRule
 from hilum.types import Zone
 
 RULE_OUT: Final = "sensitivity-99"
-RULE_IN: Final = "specificity-95"
+RULE_IN: Final = "specificity-99"
+EARLIER_RULE_IN: Final = "specificity-95"
+"""Rules in where a bundle of before has no specificity-99."""
 
 
 @dataclass(frozen=True, slots=True)
 class GreyZone:
     """Probabilities below `low` are ruled out, those from `high` on ruled in, those between undetermined.
 
-    Where the two cross (`high` at most `low`) the model tells the classes apart so well that any threshold between them
-    keeps both promises: then there is no grey zone, and `high`, which misses the fewest, divides.
+    `low` is never above the decision threshold and `high` never below it, so that the zone cannot contradict the
+    prediction: NORMAL is never ruled in, PNEUMONIA never ruled out. `rule_in` names the operating point of `high`.
     """
 
     low: float
     high: float
+    rule_in: str = RULE_IN
 
     @classmethod
-    def find(cls, points: Mapping[str, OperatingPointSpec]) -> Self | None:
-        """Return the zone between the operating points that rule out and in, None where one of them is missing."""
-        if RULE_OUT not in points or RULE_IN not in points:
+    def find(cls, points: Mapping[str, OperatingPointSpec], *, threshold: float) -> Self | None:
+        """Return the zone of operating points around a decision threshold, both on the same probabilities.
+
+        It rules in from the larger of the threshold and specificity-99 on, and rules out below the smaller of the
+        threshold and sensitivity-99. A higher cut has no smaller specificity and a lower one no smaller sensitivity, so
+        both operating points keep what they promise. None where one of them is missing.
+        """
+        name = RULE_IN if RULE_IN in points else EARLIER_RULE_IN
+        if RULE_OUT not in points or name not in points:
             return None
-        return cls(points[RULE_OUT].threshold, points[RULE_IN].threshold)
+        return cls(min(threshold, points[RULE_OUT].threshold), max(threshold, points[name].threshold), name)
 
     @classmethod
-    def choose(cls, bundle: Bundle, *, prevalence: float | None = None) -> Self:
-        """Return the zone of a bundle, moved with its probabilities to a prevalence where one is given.
+    def choose(cls, bundle: Bundle, rule: DecisionRule) -> Self:
+        """Return the zone of a bundle around the threshold of the rule that its images are decided by.
+
+        The operating points move with the probabilities to the rule's prevalence.
 
         Raises:
             BundleError: the bundle lacks one of the two operating points.
         """
-        zone = cls.find(bundle.spec.operating_points)
+        points = bundle.spec.operating_points
+        zone = cls.find(
+            {
+                name: point.model_copy(update={"threshold": rule.shift(point.threshold)})
+                for name, point in points.items()
+            },
+            threshold=rule.threshold,
+        )
         if zone is None:
             raise BundleError(
-                f"{bundle.folder} has no grey zone: that takes the operating points {RULE_OUT} and {RULE_IN}, and it "
-                f"has {', '.join(bundle.spec.operating_points)}."
+                f"{bundle.folder} has no grey zone: that takes the operating points {RULE_OUT} and {RULE_IN} (or "
+                f"{EARLIER_RULE_IN}), and it has {', '.join(points)}."
             )
-        if prevalence is None:
-            return zone
-        trained = bundle.spec.training_prior
-        return cls(*(shift_prior(cut, trained=trained, deployed=prevalence) for cut in (zone.low, zone.high)))
+        return zone
 
     @property
     def is_empty(self) -> bool:
-        """Whether no probability is undetermined."""
+        """Whether no probability is undetermined: the decision threshold alone keeps both promises."""
         return self.high <= self.low
 
     def place(self, probability: float) -> Zone:

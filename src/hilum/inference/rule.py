@@ -79,10 +79,14 @@ class DecisionRule:
 
     def calibrate(self, logits: DoubleArray | FloatArray) -> list[float]:
         """Return the probability of each logit, shape (n,)."""
-        values = [float(value) for value in calibrate(logits, temperature=self.temperature, intercept=self.intercept)]
+        values = calibrate(logits, temperature=self.temperature, intercept=self.intercept)
+        return [self.shift(float(value)) for value in values]
+
+    def shift(self, probability: float) -> float:
+        """Return a probability, or a stored threshold, at the rule's prevalence; the same where none is given."""
         if self.prevalence is None:
-            return values
-        return [shift_prior(value, trained=self.trained_prior, deployed=self.prevalence) for value in values]
+            return probability
+        return shift_prior(probability, trained=self.trained_prior, deployed=self.prevalence)
 
     def decide(self, probability: float) -> Label:
         """Return the label of a probability that `calibrate` gave."""

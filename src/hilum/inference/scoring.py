@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from hilum.bundle import Bundle, read_bundle, resolve_bundle
+from hilum.bundle import Bundle, Precision, read_bundle, resolve_bundle
 from hilum.errors import ImageReadError
+from hilum.inference.cpus import count_cpus
 from hilum.inference.gate import Gate
 from hilum.inference.predictor import Predictor
 from hilum.inference.rule import DecisionRule
 from hilum.inference.runtime import Mode, Network
+from hilum.inference.vino import ov
 from hilum.preprocess import PreprocessSpec
 from hilum.types import DoubleArray, Score, Status, UInt8Array
+
+_PRECISIONS = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.INT8: "int8"}
 
 
 class BundleScorer:
@@ -36,7 +40,16 @@ class BundleScorer:
 
     def describe(self) -> Mapping[str, str]:
         """Return what a report says of the model."""
-        return self.bundle.spec.describe()
+        return {**self.bundle.spec.describe(), "Scored on": "{device}, {precision}".format(**self.describe_runtime())}
+
+    def describe_runtime(self) -> Mapping[str, str]:
+        """Return what computes, as metrics.json carries it: the processor with OpenVINO, in the bundle's precision."""
+        processor = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+        version = str(ov.get_version()).partition("-")[0]
+        return {
+            "device": f"cpu ({processor}, {count_cpus()} cores), OpenVINO {version}",
+            "precision": _PRECISIONS[self.bundle.spec.precision],
+        }
 
     @property
     def spec(self) -> PreprocessSpec:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from hilum.errors import ConfigError, DeviceError
-from hilum.model.processor import has_bfloat16, name_processor
+from hilum.model.processor import name_processor
 
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
@@ -74,12 +75,11 @@ def explain_device_errors(device: torch.device, *, smaller: str) -> Iterator[Non
     """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise DeviceError(f"{device} has too little free memory; {smaller}, or take --device cpu.") from None
     except RuntimeError as error:
         text = " ".join(str(error).split())
-        if "out of memory" in text or "can't allocate memory" in text:
-            raise DeviceError(f"{device} has too little free memory; {smaller}.") from None
+        if is_out_of_memory(error):
+            elsewhere = "" if device.type == "cpu" else ", or take --device cpu"
+            raise DeviceError(f"{device} has too little free memory; {smaller}{elsewhere}.") from None
         if "no kernel image is available" in text or "not compatible with" in text:
             raise DeviceError(
                 f"The installed torch has no code for {describe_device(device)}; install a torch built for it, or take "
@@ -89,6 +89,24 @@ def explain_device_errors(device: torch.device, *, smaller: str) -> Iterator[Non
             first = text.partition(". ")[0].removesuffix(".")
             raise DeviceError(f"{device} failed ({first}); start again, or take --device cpu.") from None
         raise
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether torch raised `error` because memory was short, on a GPU or on the CPU."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+    )
+
+
+def has_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(encoding="utf-8") if flags.exists() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text
 
 
 def _count_gpus() -> int:

@@ -1,21 +1,9 @@
-"""What the processor is and can do."""
+"""What the processor is; without torch, for a run folder is read where none is installed."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
-
-import torch
-
-
-def has_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere bfloat16 is slower."""
-    if hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="utf-8") if flags.exists() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
 
 
 def name_processor() -> str:

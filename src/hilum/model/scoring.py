@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,17 +14,21 @@ from torch import Tensor
 
 from hilum.augment import to_device
 from hilum.data.cache import read_prepared
-from hilum.errors import BundleError, DeviceError, ImageReadError
-from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors
+from hilum.errors import BundleError, ImageReadError
+from hilum.model.device import (
+    choose_device,
+    choose_dtype,
+    describe_device,
+    explain_device_errors,
+    is_out_of_memory,
+)
 from hilum.model.inputs import normalise_on_device
-from hilum.model.network import NetworkOutput, RadiographNet, count_outputs
+from hilum.model.network import RadiographNet, count_outputs
 from hilum.model.run import Run, read_run
 from hilum.model.weights import load_strictly, read_state
-from hilum.types import DoubleArray, Score, UInt8Array
+from hilum.types import DoubleArray, FloatArray, Score, UInt8Array
 
 logger = logging.getLogger(__name__)
-
-Output = TypeVar("Output", Tensor, NetworkOutput)
 
 BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
 """Images that are scored together, by the type of device."""
@@ -79,8 +82,13 @@ class RunScorer:
             "Epochs": f"{config.train.head_epochs} (head only) + {config.train.epochs} (whole network)",
             "Precision of training": str(provenance["precision"]),
             "Seed": _name_seed(self.run),
-            "Scored on": f"{describe_device(self.device)}, float32",
+            "Scored on": "{device}, {precision}".format(**self.describe_runtime()),
         }
+
+    def describe_runtime(self, *, quickly: bool = False) -> Mapping[str, str]:
+        """Return what computes, as metrics.json carries it; with `quickly`, what `score_quickly` computes in."""
+        dtype = _choose_half(self.device) if quickly else torch.float32
+        return {"device": describe_device(self.device), "precision": str(dtype).removeprefix("torch.")}
 
     def describe_training(self) -> Mapping[str, str]:
         """Return what a report says of how the model came about."""
@@ -144,48 +152,58 @@ class RunScorer:
         return logits if np.isfinite(logits).all() else self.score_prepared(images)
 
     def score_pictures(self, images: UInt8Array) -> list[Score]:
-        """Score prepared images (n, size, size)."""
+        """Score prepared images (n, size, size), at least one."""
+
+        def forward(inputs: Tensor) -> list[Tensor]:
+            output = self.network.forward_maps(inputs)
+            return [values for values in (output.logit, output.cam, output.pathogen) if values is not None]
+
         with _exact():
-            outputs = self._compute(images, self.network.forward_maps)
-        logits = torch.cat([output.logit for output in outputs])
-        if not torch.isfinite(logits).all():
+            logits, cams, *found = self._compute(images, forward)
+        if not np.isfinite(logits).all():
             raise BundleError(f"{self.run.weights} gives values that are not finite; train it again.")
-        maps = torch.cat([output.cam for output in outputs]).cpu().numpy().astype(np.float32)
-        found = [output.pathogen for output in outputs if output.pathogen is not None]
-        pathogens = torch.cat(found).tolist() if found else [None] * len(maps)
+        pathogens = found[0].tolist() if found else [None] * len(cams)
         return [
-            Score(logit, cam, pathogen) for logit, cam, pathogen in zip(logits.tolist(), maps, pathogens, strict=True)
+            Score(logit, cam, pathogen) for logit, cam, pathogen in zip(logits.tolist(), cams, pathogens, strict=True)
         ]
 
     def _compute_logits(self, images: UInt8Array, dtype: torch.dtype) -> DoubleArray:
-        def forward(inputs: Tensor) -> Tensor:
+        def forward(inputs: Tensor) -> list[Tensor]:
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32):
-                return self.network(inputs)[:, 0]  # type: ignore[no-any-return]
+                return [self.network(inputs)[:, 0]]
 
-        logits = self._compute(images, forward)
-        return torch.cat(logits).cpu().numpy().astype(np.float64) if logits else np.empty(0)
+        found = self._compute(images, forward)
+        return found[0].astype(np.float64) if found else np.empty(0)
 
-    def _compute(self, images: UInt8Array, forward: Callable[[Tensor], Output]) -> list[Output]:
-        """Return what `forward` makes of each batch, left on the device; smaller batches where memory is short.
+    def _compute(self, images: UInt8Array, forward: Callable[[Tensor], list[Tensor]]) -> list[FloatArray]:
+        """Return each tensor that `forward` gives, (n, ...), over all images; smaller batches where memory is short.
+
+        Nothing waits for the device before the last batch is under way.
 
         Raises:
             DeviceError: a single image does not fit, or the device fails.
         """
-        outputs, start = [], 0
-        while start < len(images):
-            block = images[start : start + self.batch]
-            try:
-                with torch.inference_mode(), explain_device_errors(self.device, smaller=_SMALLER):
-                    inputs = normalise_on_device(to_device(torch.from_numpy(np.array(block)), self.device), self.spec)
-                    outputs.append(forward(inputs.contiguous(memory_format=torch.channels_last)))
-            except DeviceError as error:
-                if _SMALLER not in str(error) or self.batch == 1:
-                    raise
-                self.batch = max(self.batch // 2, 1)
-                logger.info("batches of %d images do not fit %s; taking %d", len(block), self.device, self.batch)
-                continue
-            start += len(block)
-        return outputs
+        outputs: list[list[Tensor]] = []
+        start = 0
+        with torch.inference_mode(), explain_device_errors(self.device, smaller=_SMALLER):
+            while start < len(images):
+                block = images[start : start + self.batch]
+                try:
+                    outputs.append(forward(self._prepare(block)))
+                except RuntimeError as error:
+                    if not is_out_of_memory(error) or len(block) == 1:
+                        raise
+                    self.batch = len(block) // 2
+                    logger.info("Batches of %d images do not fit %s; taking %d.", len(block), self.device, self.batch)
+                    continue
+                start += len(block)
+            # Here the computation is waited for, and here its errors on a GPU come to light.
+            return [torch.cat(parts).float().cpu().numpy() for parts in zip(*outputs, strict=True)]
+
+    def _prepare(self, block: UInt8Array) -> Tensor:
+        """Return network input (b, 3, size, size) on the device."""
+        images = to_device(torch.from_numpy(np.array(block)), self.device)
+        return normalise_on_device(images, self.spec).contiguous(memory_format=torch.channels_last)
 
 
 def _choose_half(device: torch.device) -> torch.dtype:

@@ -25,7 +25,6 @@ from hilum.data.targets import build_targets
 from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
 from hilum.files import new_folder, read_json, write_json
 from hilum.model import run as run_folder
-from hilum.model.curves import draw_learning_curves
 from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors
 from hilum.model.draws import weigh_train
 from hilum.model.feed import PlainFeed, TrainingFeed
@@ -177,6 +176,8 @@ def _fit(
         prepared = time.perf_counter()
         trainer.fit(on_epoch=on_epoch)
     finished = time.perf_counter()
+
+    from hilum.model.curves import draw_learning_curves  # noqa: PLC0415 - matplotlib would delay the first step
 
     history = pd.read_csv(out / run_folder.HISTORY)
     draw_learning_curves(history, out / run_folder.CURVES)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hilum.evaluation.intervals import Estimate, draw_resamples
+from hilum.evaluation.intervals import Estimate, are_separated, draw_resamples, estimate_separated_auroc
 from hilum.evaluation.metrics import MetricSet
 from hilum.types import BoolArray, DoubleArray
 
@@ -33,11 +33,16 @@ def estimate_auroc(
 ) -> Estimate:
     """Return the AUROC of scores in [0, 1], both (n,); its interval resamples patients.
 
-    With `weights` (n,) a picture counts as often as its weight says.
+    With `weights` (n,) a picture counts as often as its weight says. Where the classes are separated, the interval is
+    that of `estimate_separated_auroc`, over the patients of images that count.
     """
     if labels.all() or not labels.any():
         return Estimate(None, reason="the pictures are of one class")
     counts = np.ones(labels.size) if weights is None else weights
+    counted = counts > 0
+    if are_separated(labels[counted], scores[counted]):
+        names = np.asarray(patients, dtype=object)[counted].tolist()
+        return estimate_separated_auroc(labels[counted], scores[counted], names)
     metric_set = MetricSet(labels, scores, threshold=0.5)
     point = float(metric_set.compute(counts[None])["auroc"][0])
     blocks = draw_resamples(patients, resamples=resamples, seed=seed)
