@@ -25,8 +25,8 @@ class Augmenter:
     """Changes images as `Parameters` say.
 
     In this order: corners, pose and framing, display curve, local contrast, shading, blur, noise, resolution, JPEG,
-    marks, collimation, erasing. What hits only some images is computed for those alone; which they are is known on the
-    CPU, so that nothing here waits for the device.
+    marks, collimation, erasing. Each change is computed only for the images that get it. The CPU knows which, so that
+    nothing here waits for the device.
 
     Args:
         config: what is on at all.
@@ -79,7 +79,7 @@ class Augmenter:
 
     def _frame(self, values: Tensor, parameters: Parameters | None, frames: Tensor | None) -> Tensor:
         matrices = _IDENTITY[None].repeat(len(values), axis=0) if parameters is None else parameters.matrix
-        if frames is None and values.shape[-1] == self.size and (matrices == _IDENTITY).all():
+        if frames is None and values.shape[1:] == (self.size, self.size) and (matrices == _IDENTITY).all():
             return values
         return geometry.warp(values, self._send(matrices), size=self.size, frames=frames)
 

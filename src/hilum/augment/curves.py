@@ -22,8 +22,8 @@ def build_curves(
 ) -> Tensor:
     """Return the look-up table (n, 256), values 0-1, of each image: the first of its k curves that keeps the detail.
 
-    One that turns the chest black, white or flat is passed over, for the label would teach what is not in the image;
-    where all do, gray values stay as they are.
+    A curve that turns the chest black, white or flat is skipped, because the label would no longer match the image. If
+    all k do, the image keeps its gray values.
 
     Args:
         histograms: (n, 256), as shares.

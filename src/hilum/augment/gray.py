@@ -83,7 +83,7 @@ def compress(images: Tensor, qualities: Tensor) -> Tensor:
     side = (size + padded) // 8
     blocks = blocks.round().sub(128).reshape(count, side, 8, side, 8).transpose(2, 3)
     transform = _build_cosines(images.device)
-    scale = torch.where(qualities < 50, 5000 / qualities, 200 - 2 * qualities)
+    scale = torch.where(qualities < 50, torch.floor(5000 / qualities), 200 - 2 * qualities)
     table = torch.floor((_load_luminance(images.device) * scale[:, None, None] + 50) / 100)
     table = table.clamp_(1, 255)[:, None, None]
     quantised = (transform @ blocks @ transform.T).div_(table).round_().mul_(table)

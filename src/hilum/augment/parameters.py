@@ -25,10 +25,10 @@ TEXTS: Final = ("R", "L", "D", "PORTABLE", "AP", "SUPINE", "ERECT", "A.P.", "PA"
 FIELD_SIDE: Final = 1024
 """Side of the noise field in pixels; `noise_place` are offsets in it."""
 GRAINS: Final = (0.0, 0.4, 0.6, 0.8, 1.0)
-"""Correlation lengths of the noise fields in pixels."""
+"""Correlation lengths of the noise fields in pixels. Three images in ten get the first, white noise."""
 
 _CORNERS = (0.12, 0.38)  # of the side: room for a marker with its border, less than reaches the middle
-_CROPS = 4  # tries for a crop that fits, as torchvision's RandomResizedCrop has ten
+_CROPS = 10  # tries for a crop that fits, as in torchvision's RandomResizedCrop
 _WIDTH = 128  # random numbers an image; more than are used, so that a further change leaves the others as they are
 
 
@@ -109,6 +109,7 @@ def draw_parameters(config: AugmentConfig, *, seed: int, epoch: int, count: int)
     lowered, compressed, marked = is_drawn(), is_drawn(), is_drawn(limit.of("marks"))
     collimated, erased = is_drawn(), is_drawn(config.erase_probability)
     detail, shade, sigma, noise = numbers.take(2), numbers.take(2), numbers.take(1)[:, 0], numbers.take(5)
+    grain = np.maximum((noise[:, 3] - 0.3) / 0.7 * (len(GRAINS) - 1) + 1, 0)
     resolution, quality = numbers.take(1)[:, 0], numbers.take(1)[:, 0]
     largest_blur = limit.of("blur")
     lowest = limit.of("jpeg_quality_min")
@@ -130,9 +131,7 @@ def draw_parameters(config: AugmentConfig, *, seed: int, epoch: int, count: int)
         "shade_angle": 2 * np.pi * shade[:, 1],
         "blur": blurred * (largest_blur > 0) * (0.1 + (np.maximum(largest_blur, 0.11) - 0.1) * sigma),
         "noise": 255 * limit.of("noise") * noise[:, 0] ** 2,
-        "noise_place": np.stack(
-            [noise[:, 1] * FIELD_SIDE, noise[:, 2] * FIELD_SIDE, noise[:, 3] * len(GRAINS)], axis=1
-        ).astype(np.int64),
+        "noise_place": np.stack([noise[:, 1] * FIELD_SIDE, noise[:, 2] * FIELD_SIDE, grain], axis=1).astype(np.int64),
         "noise_sign": np.where(noise[:, 4] < 0.5, -1.0, 1.0),
         "resolution": np.where(lowered, 1 - (1 - limit.of("resolution_min")) * resolution, 1.0),
         "quality": np.where(compressed & (lowest < 95), np.floor(lowest + (96 - lowest) * quality), 100),
@@ -246,7 +245,7 @@ def _draw_marks(
     size = np.where(short, 0.04 + 0.07 * numbers[..., 6], 0.03 + 0.03 * numbers[..., 6])
     height = np.where(is_text, size, 0.03 + 0.12 * numbers[..., 6])
     width = 0.03 + 0.12 * numbers[..., 7]
-    # The place of a text does not depend on its number, and that of a cover's value neither: columns may serve twice.
+    # A mark is a text or a cover: both may use the same random columns.
     cover_value = np.array([0.0, 0.0, 255.0, -1.0])[(numbers[..., 5] * 4).astype(int)]
     value = np.where(is_text, 150 + np.floor(106 * numbers[..., 7]), cover_value)
     exists = marked[:, None] & (np.arange(MARKS)[None] < np.where(number < 0.5, 1, 2)[:, None])

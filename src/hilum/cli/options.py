@@ -84,7 +84,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
-        help="What computes; auto takes a GPU where there is one that works.",
+        help="What computes; auto takes GPU 0 where there is one.",
     ),
 ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli import options
-from hilum.cli.train import load_splits, require_training
+from hilum.cli.train import load_splits, require_device, require_training
 from hilum.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def study(
             "to its folder.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the study; one that exists goes on.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the study; an existing one is continued.")
+    ],
     also: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,7 +49,7 @@ def study(
             min=1,
             metavar="N",
             help="Runs at once, each in a process of its own.",
-            show_default="1 on a CPU; on a GPU up to 3, 10 GB of free memory each",
+            show_default="1 on a CPU; on a GPU up to 4, 10 GB of free memory each",
         ),
     ] = None,
     weights: options.Weights = None,
@@ -66,6 +68,7 @@ def study(
     (mean and standard deviation a recipe), study.html, and a run folder for each run.
     """
     require_training()
+    require_device(device)
     from hilum.research.page import REPORT
     from hilum.research.recipes import read_study
     from hilum.research.sets import read_sets

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hilum.cli import options
-from hilum.cli.train import load_splits, require_training
+from hilum.cli.train import load_splits, require_device, require_training
 from hilum.errors import ConfigError
 
 
@@ -45,6 +45,7 @@ def tune(
     study.db, trials.csv, study.html, and best.yaml for --config.
     """
     require_training()
+    require_device(device)
     _require_optuna()
     from hilum.tuning.objective import RobustJudge
     from hilum.tuning.report import TABLE, write_report

@@ -19,7 +19,7 @@ PrecisionName = Literal["auto", "float32", "bfloat16"]
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device that `name` asks for: auto, cpu, cuda, cuda:N or mps.
 
-    auto takes the first GPU that works, then Apple's, then the CPU.
+    auto takes GPU 0 where there is one, else Apple's, else the CPU. A GPU that is chosen becomes torch's current one.
 
     Raises:
         ConfigError: no such name.
@@ -140,4 +140,5 @@ def _check_gpu(index: int) -> torch.device:
     with warnings.catch_warnings(), explain_device_errors(device, smaller="close what else uses it"):
         warnings.simplefilter("ignore")
         torch.ones(8, device=device).sum().item()
+    torch.cuda.set_device(device)  # streams, events and captured graphs belong to the current GPU
     return device

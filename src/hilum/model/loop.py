@@ -93,6 +93,7 @@ class Trainer:
         )
         self.rows: list[Row] = []
         self._saved: float | None = None
+        self._phase: str | None = None
 
     def fit(self, *, on_epoch: EpochHook | None = None) -> None:
         """Train to the end of the schedule, from the checkpoint in the run folder if there is one."""
@@ -145,7 +146,7 @@ class Trainer:
         first = epoch * len(self.feed)
         for number, (inputs, targets) in enumerate(self.feed.iterate(epoch), start=first):
             if self.config.mixup:
-                inputs, targets = mix(inputs, targets, alpha=self.config.mixup, seed=number)  # noqa: PLW2901
+                inputs, targets = mix(inputs, targets, alpha=self.config.mixup, seed=[self.seed, number])  # noqa: PLW2901
             self.schedule.apply(number)
             loss = self.step(inputs, targets)
             total += loss
@@ -160,8 +161,10 @@ class Trainer:
         self.network.freeze_backbone(epoch < self.config.head_epochs)
         if self.config.batch_norm == "freeze":
             self.network.freeze_batch_norm()
-        if epoch in (len(self.rows), self.config.head_epochs):
+        phase = "head" if epoch < self.config.head_epochs else "all"
+        if self._phase not in (None, phase):
             self.step.forget()
+        self._phase = phase
 
     @property
     def _scored_network(self) -> RadiographNet:

@@ -41,7 +41,7 @@ def measure_validation_loss(logits: Tensor, targets: Tensor, config: TrainConfig
 
 
 def measure_pathogen_loss(logits: Tensor, targets: Tensor, *, smoothing: float) -> Tensor:
-    """Return the mean cross-entropy (n,) over the targets that are known; 0 where none is.
+    """Return the mean cross-entropy over the targets (n,) that are known; 0 where none is.
 
     Unknown ones (NaN) are weighted by 0 and not left out: a captured step must not ask how many there are.
     """

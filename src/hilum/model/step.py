@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
+from hilum.augment import to_device
 from hilum.config import TrainConfig
 from hilum.model.network import RadiographNet, list_parameter_groups
 
@@ -49,6 +50,7 @@ class TrainingStep:
         self.dtype = dtype
         self.clip_norm = clip_norm
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._steps = 0
         self._inputs = self._targets = self._loss = torch.empty(0)
 
@@ -90,7 +92,8 @@ class TrainingStep:
 
     def _learn_aside(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Learn on a stream of its own, as a capture does (PyTorch's notes on CUDA graphs)."""
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream = self._stream
+        assert stream is not None
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
             loss = self._learn(inputs, targets)
@@ -103,7 +106,7 @@ class TrainingStep:
         self._targets = targets.clone()
         self.optimizer.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=self._stream):
             self._loss = self._learn(self._inputs, self._targets)
         self._graph = graph
 
@@ -176,7 +179,7 @@ def compute_schedule(step: int, *, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
 
 
-def mix(inputs: Tensor, targets: Tensor, *, alpha: float, seed: int) -> tuple[Tensor, Tensor]:
+def mix(inputs: Tensor, targets: Tensor, *, alpha: float, seed: int | list[int]) -> tuple[Tensor, Tensor]:
     """Blend each image and target of a batch with another one (MixUp, Zhang et al. 2018, arXiv:1710.09412).
 
     One share a batch, drawn from Beta(alpha, alpha) and taken as at least a half, so that each image stays the
@@ -185,5 +188,5 @@ def mix(inputs: Tensor, targets: Tensor, *, alpha: float, seed: int) -> tuple[Te
     rng = np.random.default_rng(seed)
     share = rng.beta(alpha, alpha)
     share = max(share, 1 - share)
-    partner = torch.from_numpy(rng.permutation(len(targets))).to(targets.device)
+    partner = to_device(torch.from_numpy(rng.permutation(len(targets))), targets.device)
     return share * inputs + (1 - share) * inputs[partner], share * targets + (1 - share) * targets[partner]

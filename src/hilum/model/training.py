@@ -96,15 +96,21 @@ def resume(
     if overrides is not None and overrides != config:
         keys = ", ".join(_list_differences(config.model_dump(), overrides.model_dump()))
         raise ConfigError(f"{out} was started with another configuration ({keys}); resume without --config and --set.")
+    if is_finished(out, config):
+        return _read_result(out, seconds=0.0)
     splits = read_splits(out / run_folder.SPLITS)
-    network, _ = _build_network(config, weights="random")  # every weight comes from the checkpoint
-    if not (out / run_folder.CHECKPOINT).exists():
-        network, _ = _build_network(config)
+    # With a checkpoint every weight comes from it.
+    begun = (out / run_folder.CHECKPOINT).exists()
+    network, _ = _build_network(config, weights="random" if begun else None)
     chosen = choose_device(device)
     described = _describe_device(chosen, config.train)
     provenance = read_json(out / run_folder.PROVENANCE)
-    if not is_finished(out, config) and any(provenance.get(key) != value for key, value in described.items()):
-        logger.warning("The run goes on as %s, and began as %s.", _write(described), _write(provenance))
+    if any(provenance.get(key) != value for key, value in described.items()):
+        logger.warning(
+            "This run began in %s and continues in %s; its results may differ slightly.",
+            _write(provenance),
+            _write(described),
+        )
         write_json(out / run_folder.PROVENANCE, {**provenance, **described})
     return _fit(network, splits, out, config, chosen, on_epoch)
 
@@ -117,9 +123,20 @@ def count_threads(config: TrainConfig) -> int:
 
 
 def is_finished(out: Path, config: Config) -> bool:
-    """Return whether the run in `out` has all the epochs of its schedule."""
+    """Return whether the run in `out` has all the epochs of its schedule, or stopped early by `train.patience`."""
     path = out / run_folder.HISTORY
-    return path.exists() and len(pd.read_csv(path)) >= config.train.head_epochs + config.train.epochs
+    if not path.exists():
+        return False
+    best = pd.read_csv(path)["best"].to_numpy()
+    if len(best) >= config.train.head_epochs + config.train.epochs:
+        return True
+    return config.train.patience is not None and len(best) - 1 - int(np.flatnonzero(best)[-1]) >= config.train.patience
+
+
+def _read_result(out: Path, *, seconds: float) -> TrainingResult:
+    history = pd.read_csv(out / run_folder.HISTORY)
+    best = history[history["best"] == 1].iloc[-1]
+    return TrainingResult(out, int(best["epoch"]), float(best["val_loss"]), float(best["val_auroc"]), seconds)
 
 
 def _describe_device(device: torch.device, config: TrainConfig) -> dict[str, str]:
@@ -165,7 +182,7 @@ def _fit(
 ) -> TrainingResult:
     started = time.perf_counter()
     gpus = [device] if device.type == "cuda" else []
-    smaller = f"take a smaller batch than train.batch_size={config.train.batch_size}"
+    smaller = f"take a smaller batch than train.batch_size={config.train.batch_size} and another --out"
     with (
         _set_threads(config.train),
         _interruptible(out),
@@ -184,14 +201,12 @@ def _fit(
     provenance = read_json(out / run_folder.PROVENANCE)
     provenance["timings"] = {
         "prepare_seconds": round(prepared - started, 2),
-        "train_seconds": round(finished - prepared, 2),
+        # Those of the sittings before an interruption count, too.
+        "train_seconds": round(finished - prepared + provenance["timings"].get("train_seconds", 0.0), 2),
         "pictures_per_second": float(history["pictures_per_second"].median()),
     }
     write_json(out / run_folder.PROVENANCE, provenance)
-    best = history[history["best"] == 1].iloc[-1]
-    return TrainingResult(
-        out, int(best["epoch"]), float(best["val_loss"]), float(best["val_auroc"]), finished - started
-    )
+    return _read_result(out, seconds=finished - started)
 
 
 def _build_trainer(

@@ -103,15 +103,19 @@ def _compare_best(compared: Sequence[RecipeSummary], name: str) -> Finding:
             "chance.",
         )
     rule = (
-        f"Seeds of one recipe differ by a standard deviation of {spread:.3f} (pooled over recipes); differences "
-        "between recipes smaller than this spread are chance."
+        f"Seeds of one recipe differ by a standard deviation of {spread:.3f} (pooled over recipes). A difference of "
+        "two means counts here from twice its standard error on, without a correction for the number of recipes."
     )
-    near = [summary.recipe for summary in compared[1:] if abs(summary.means[name] - best.means[name]) < spread]
+    near = [
+        summary.recipe
+        for summary in compared[1:]
+        if abs(summary.means[name] - best.means[name]) < 2 * spread * math.sqrt(1 / best.n + 1 / summary.n)
+    ]
     if near:
         return Finding(
             Severity.NOTE, f"{reached} {rule} By that, {best.recipe} cannot be told apart from {listing(near, most=6)}."
         )
-    return Finding(Severity.GOOD if len(compared) > 1 else Severity.NOTE, f"{reached} {rule}")
+    return Finding(Severity.NOTE, f"{reached} {rule}")
 
 
 def _list_key_figures(plan: StudyPlan, rows: Sequence[RunRow], ranked: Sequence[RecipeSummary]) -> list[KeyFigure]:

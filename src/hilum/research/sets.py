@@ -1,4 +1,4 @@
-"""Further sets: labelled images of other sources that every run scores. Nothing that is a test set is one."""
+"""Further sets: labelled images of other sources that every run scores. Test sets are refused."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ _PAGE_SECONDS = 60.0  # between two drawings of the page while runs go on
 class StudyOptions:
     """How a study is carried out; none of it changes a figure.
 
-    `jobs` trainings run at once; None: one on a CPU, up to three on a GPU, as its free memory allows. Weights are kept
+    `jobs` trainings run at once; None: one on a CPU, up to four on a GPU, as its free memory allows. Weights are kept
     of the best `keep` runs; None: of all. `verbose` shows the log of every run.
     """
 
@@ -114,6 +114,7 @@ def _fix(plan: StudyPlan, manifest: pd.DataFrame, splits: pd.DataFrame, sets: Se
     fixed: dict[str, Any] = {
         "data": f"{hash_manifest(manifest)} {hash_splits(splits)}",
         "robust": plan.robust,
+        "rank_by": plan.rank_by,
         "also": {further.name: further.hash for further in sets},
         "seeds": list(plan.seeds),
         "recipes": {name: config.model_dump(mode="json") for name, config in plan.recipes.items()},
@@ -133,13 +134,15 @@ def _list_changes(known: Mapping[str, Any], fixed: Mapping[str, Any]) -> Iterato
         yield "data set or split"
     if known["robust"] != fixed["robust"]:
         yield f"number of images for robust validation ({known['robust']})"
+    if known["rank_by"] != fixed["rank_by"]:
+        yield f"figure that ranks the recipes ({known['rank_by']})"
     if known["also"] != fixed["also"]:
         yield f"choice of further sets ({', '.join(known['also']) or 'none'}, or other images in them)"
     if not set(known["seeds"]) <= set(fixed["seeds"]):
         yield f"list of seeds ({', '.join(map(str, known['seeds']))})"
     for name, tree in known["recipes"].items():
         if name not in fixed["recipes"]:
-            yield f"recipe named {name}, which is missing"
+            yield f"list of recipes (this one lacks {name})"
             continue
         keys = [key for key, _, _ in list_differences(tree, fixed["recipes"][name]) if key != "data.cache_dir"]
         if keys:
