@@ -194,7 +194,8 @@ def _lay_out_methods(results: Results, hashes: Mapping[str, str]) -> list[Block]
             [
                 fitted,
                 f"Intervals are 95 % percentile intervals of {results.resamples:,} bootstrap resamples of whole "
-                "patients; proportions of exactly 0 or 1 get Wilson's interval over patients.",
+                "patients; proportions of exactly 0 or 1 get Wilson's interval over patients, an AUROC of 0 or 1 "
+                "Clopper-Pearson's.",
                 f"ECE is the mean gap between probability and share of PNEUMONIA over {ECE_BINS} bins of equally many "
                 "pictures (Guo et al. 2017, arXiv:1706.04599; Nixon et al. 2019, arXiv:1904.01685).",
                 f"{write_count(failures, 'picture')} of {results.tested.split} could not be scored; predictions.csv "

@@ -154,6 +154,7 @@ def _measure_fall(source: Source) -> float | None:
 def _describe_recipe(source: Source) -> list[str]:
     description = dict(source.get("model_description") or {})
     description.pop("Seed", None)
+    description.pop("Scored on", None)
     return [f"{name}: {value}" for name, value in description.items()]
 
 
