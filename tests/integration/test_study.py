@@ -193,10 +193,11 @@ def test_what_a_study_was_started_with_stays(studied, folder):
     _, out = studied
     for changes, message in (
         ({"recipes": STUDY["recipes"] | {"plain": {"train.lr": 0.01}}}, r"another recipe plain \(augment.enabled"),
-        ({"recipes": {"default": {}}}, "recipe named plain, which is missing"),
+        ({"recipes": {"default": {}}}, r"another list of recipes \(this one lacks plain\)"),
         ({"seeds": [1]}, r"another list of seeds \(0\)"),
         ({"robust": 0}, r"number of images for robust validation \(8\)"),
         ({"also": {}, "rank_by": "val.loss"}, "another choice of further sets"),
+        ({"rank_by": "val.loss"}, r"another figure that ranks the recipes \(elsewhere\.auroc\)"),
     ):
         with pytest.raises(ConfigError, match=message):
             start(folder, out, **changes)
