@@ -6,7 +6,7 @@ back gives an equal object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -166,6 +166,11 @@ class Config(_Section):
         return self
 
     @property
+    def needs_lungs(self) -> bool:
+        """Whether a training must know the lungs in its images."""
+        return self.augment.exchanges_corners or self.train.balance == "surroundings"
+
+    @property
     def split_seed(self) -> int:
         """Seed of the folds of patients."""
         return self.seed if self.data.split_seed is None else self.data.split_seed
@@ -235,6 +240,18 @@ def read_run_config(path: Path) -> Config:
             )
         tree["augment"] = {**_BEFORE, **{key: value for key, value in augment.items() if key not in _GONE}}
     return _validate(tree, source=str(path))
+
+
+def list_differences(
+    left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings in which two dumped configurations differ, as (section.key, left, right)."""
+    for key, value in left.items():
+        other = right.get(key)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            yield from list_differences(value, other, f"{prefix}{key}.")
+        elif value != other:
+            yield f"{prefix}{key}", value, other
 
 
 def _validate(tree: dict[str, Any], *, source: str) -> Config:

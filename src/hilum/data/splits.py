@@ -60,6 +60,11 @@ def build_splits(manifest: pd.DataFrame, *, val_fraction: float, seed: int, fold
     return splits
 
 
+def list_used(splits: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of train and val, in the order in which a training caches their images."""
+    return splits[splits["split"].isin([Split.TRAIN, Split.VAL])].reset_index(drop=True)
+
+
 def check_leakage(splits: pd.DataFrame) -> None:
     """Refuse splits that share a patient or a picture (the same bytes).
 

@@ -24,8 +24,7 @@ RESIDENT_SHARE = 0.3
 """Share of the free device memory that decoded images may take for good; more are streamed block by block."""
 
 _BLOCK = {"cpu": 32, "cuda": 256, "mps": 64}
-"""Images that are augmented together: few fit the CPU's caches, many hide a GPU's launches."""
-_PLAIN_BLOCK = {"cpu": 32, "cuda": 256, "mps": 64}
+"""Images that are augmented or validated together: few fit the CPU's caches, many hide a GPU's launches."""
 
 
 class ImageStore:
@@ -126,7 +125,7 @@ class PlainFeed:
         self.rows = rows
         self.spec = spec
         self.images = ImageStore(np.asarray(images[rows]), device)
-        self.block = _PLAIN_BLOCK[device.type]
+        self.block = _BLOCK[device.type]
 
     def iterate(self) -> Iterator[Tensor]:
         """Yield network input (b, 3, s, s) float32, on the device."""

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hilum.config import Config, TrainConfig, read_run_config
+from hilum.config import Config, TrainConfig, list_differences, read_run_config
 from hilum.data.cache import open_cache, open_lungs
 from hilum.data.manifest import hash_manifest
-from hilum.data.splits import check_leakage, hash_splits, read_splits
+from hilum.data.splits import check_leakage, hash_splits, list_used, read_splits
 from hilum.data.targets import build_targets
 from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
 from hilum.files import new_folder, read_json, write_json
@@ -94,7 +94,7 @@ def resume(
         raise HilumError(f"{out} is not a run folder that can be resumed: it has no {run_folder.CONFIG}.")
     config = read_run_config(out / run_folder.CONFIG)
     if overrides is not None and overrides != config:
-        keys = ", ".join(_list_differences(config.model_dump(), overrides.model_dump()))
+        keys = ", ".join(key for key, _, _ in list_differences(config.model_dump(), overrides.model_dump()))
         raise ConfigError(f"{out} was started with another configuration ({keys}); resume without --config and --set.")
     if is_finished(out, config):
         return _read_result(out, seconds=0.0)
@@ -213,7 +213,7 @@ def _build_trainer(
     network: RadiographNet, splits: pd.DataFrame, out: Path, config: Config, device: torch.device
 ) -> Trainer:
     """Decode the images or find them in the cache, and put all that learns on the device."""
-    used = splits[splits["split"].isin([Split.TRAIN, Split.VAL])].reset_index(drop=True)
+    used = list_used(splits)
     cache = config.data.cache_dir or out / "cache"
     images = open_cache(used["path"].tolist(), used["sha256"].tolist(), config.preprocess, cache)
     labels: IntArray = (used["label"] == Label.PNEUMONIA).to_numpy().astype(np.int64)
@@ -221,7 +221,7 @@ def _build_trainer(
     train_rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())
     val_rows = np.flatnonzero((used["split"] == Split.VAL).to_numpy())
     lungs = None
-    if config.augment.exchanges_corners or config.train.balance == "surroundings":
+    if config.needs_lungs:
         lungs = open_lungs(images, train_rows, used["sha256"].iloc[train_rows].tolist(), config.preprocess, cache)
     feed = TrainingFeed(
         images,
@@ -283,15 +283,6 @@ def _weigh_classes(labels: IntArray, config: TrainConfig) -> tuple[float, float]
     counts = np.bincount(labels, minlength=2)
     normal, pneumonia = (len(labels) / (2 * counts)).tolist()
     return normal, pneumonia
-
-
-def _list_differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in left.items():
-        other = right[key]
-        if isinstance(value, dict):
-            yield from _list_differences(value, other, f"{prefix}{key}.")
-        elif value != other:
-            yield f"{prefix}{key}"
 
 
 def _write(described: Mapping[str, Any]) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from hilum.config import Config
+from hilum.config import Config, list_differences
 from hilum.report.render import Block, Cell, Finding, KeyFigure, Page, Section, Severity, Table, render_page
 from hilum.report.wording import count, listing
 from hilum.research.charts import draw_others, draw_ranking
 from hilum.research.names import is_lower_better, list_main, write_name
-from hilum.research.recipes import Settings, StudyPlan, list_differences
+from hilum.research.recipes import Settings, StudyPlan
 from hilum.research.tables import RECIPES, STUDY, RecipeSummary, RunRow, pool_deviations, rank_rows, summarise
 from hilum.types import Split
 

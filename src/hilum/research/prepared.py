@@ -15,6 +15,7 @@ import pandas as pd
 
 from hilum.config import Config
 from hilum.data.cache import open_cache, open_lungs
+from hilum.data.splits import list_used
 from hilum.evaluation.battery import BATTERY
 from hilum.evaluation.robust import sample_rows
 from hilum.files import atomic_path, sha256_bytes
@@ -22,11 +23,6 @@ from hilum.preprocess import PreprocessSpec
 from hilum.progress import track
 from hilum.research.sets import FurtherSet
 from hilum.types import BoolArray, Label, Split, UInt8Array
-
-
-def list_used(splits: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of train and val in the order in which a training caches their images."""
-    return splits[splits["split"].isin([Split.TRAIN, Split.VAL])].reset_index(drop=True)
 
 
 def open_val(splits: pd.DataFrame, config: Config) -> tuple[UInt8Array, BoolArray]:
@@ -39,7 +35,7 @@ def open_val(splits: pd.DataFrame, config: Config) -> tuple[UInt8Array, BoolArra
 
 def prepare_lungs(splits: pd.DataFrame, config: Config) -> None:
     """Find the lungs in the images of train, where the training of this configuration needs to know them."""
-    if not config.augment.exchanges_corners and config.train.balance != "surroundings":
+    if not config.needs_lungs:
         return
     used = list_used(splits)
     rows = np.flatnonzero((used["split"] == Split.TRAIN).to_numpy())

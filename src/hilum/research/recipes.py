@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -174,18 +174,6 @@ def read_study(path: Path, *, also: Mapping[str, Path] | None = None, weights: s
     if plan.rank_by not in rankable:
         raise ConfigError(f"The study {path} cannot be ranked by {plan.rank_by}; there are {', '.join(rankable)}.")
     return plan
-
-
-def list_differences(
-    left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings in which two dumped configurations differ, as (section.key, left, right)."""
-    for key, value in left.items():
-        other = right.get(key)
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            yield from list_differences(value, other, f"{prefix}{key}.")
-        elif value != other:
-            yield f"{prefix}{key}", value, other
 
 
 def _locate(folder: Path, path: str) -> Path:

@@ -22,7 +22,7 @@ import torch
 from rich.progress import Progress, TextColumn
 
 from hilum import progress
-from hilum.config import Config
+from hilum.config import Config, list_differences
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import hash_splits
 from hilum.errors import ConfigError, InterruptionError
@@ -33,7 +33,7 @@ from hilum.research.folder import hold
 from hilum.research.measure import FIGURES, StudyMeasure
 from hilum.research.page import write_page
 from hilum.research.prepared import open_battery, open_further, open_val, prepare_lungs
-from hilum.research.recipes import StudyPlan, list_differences
+from hilum.research.recipes import StudyPlan
 from hilum.research.sets import FurtherSet
 from hilum.research.tables import RunRow, rank_rows, write_tables
 from hilum.research.workers import Context, Event, Job, run_jobs
