@@ -6,6 +6,7 @@ It is a real OpenVINO network with the inputs and outputs of every bundle, and s
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from hilum.bundle import (
     WeightsSpec,
     write_bundle,
 )
-from hilum.inference.gate import METHOD, Gate
+from hilum.inference.familiarity import METHOD, Familiarity
+from hilum.inference.runtime import LOCATED
 from hilum.inference.vino import ov
 from hilum.preprocess import PreprocessSpec
 from hilum.types import FloatArray, UInt8Array
@@ -51,25 +53,29 @@ def compute_features(pixels: UInt8Array) -> FloatArray:
 
 
 def write_brightness_bundle(
-    folder: Path, *, gate: Gate | None = None, points: dict[str, OperatingPointSpec] | None = None
+    folder: Path,
+    *,
+    familiarity: Familiarity | None = None,
+    locator: bool = False,
+    points: dict[str, OperatingPointSpec] | None = None,
 ) -> Bundle:
-    """Write the bundle, with an input gate and other operating points, the first of them the default, if given."""
+    """Write the bundle with familiarity, locator and operating points (the first is the default), if given."""
     with tempfile.TemporaryDirectory() as name:
         staging = Path(name)
-        ov.save_model(_build_network(), staging / NETWORK_IR, compress_to_fp16=False)
+        ov.save_model(_build_network(locator=locator), staging / NETWORK_IR, compress_to_fp16=False)
         files = {name: staging / name for name in (NETWORK_IR, NETWORK_WEIGHTS)}
         spec = _build_spec()
         if points is not None:
             spec = spec.model_copy(update={"operating_points": points, "default_operating_point": next(iter(points))})
-        if gate is not None:
+        if familiarity is not None:
             files[GATE] = staging / GATE
-            gate.save(files[GATE])
-            described = GateSpec(method=METHOD, threshold=1.0, rejected_val_share=0.0, n_train=10, n_val=10)
+            familiarity.save(files[GATE])
+            described = GateSpec(method=METHOD, n_train=10, n_val=10)
             spec = spec.model_copy(update={"gate": described})
         return write_bundle(folder, spec, files)
 
 
-def _build_network() -> ov.Model:
+def _build_network(*, locator: bool) -> ov.Model:
     ops = ov.opset13
     cells = SIZE // _CELL
     pictures = ops.parameter([-1, SIZE, SIZE], ov.Type.u8, name="pictures")
@@ -84,7 +90,33 @@ def _build_network() -> ov.Model:
     results = [ops.result(node) for node in outputs.values()]
     for result, output in zip(results, outputs, strict=True):
         result.output(0).get_tensor().set_names({output})
+    if locator:
+        located = _convert_locator()
+        for target in located.input().get_target_inputs():
+            target.replace_source_output(pictures.output(0))
+        results += located.get_results()
     return ov.Model(results, [pictures], "brightness")
+
+
+def _convert_locator() -> ov.Model:
+    import torch  # noqa: PLC0415 - most tests do without
+
+    from hilum.model.crop import LungCrop  # noqa: PLC0415
+
+    class BoxAndViews(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.crop = LungCrop(PreprocessSpec(size=SIZE))
+
+        def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.crop(pictures)[1:]
+
+    example = torch.zeros((2, SIZE, SIZE), dtype=torch.uint8)
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):  # torch warns of its own tracing
+        located = ov.convert_model(BoxAndViews(), example_input=example, input=[ov.PartialShape([-1, SIZE, SIZE])])
+    for output, name in zip(located.outputs, LOCATED, strict=True):
+        output.get_tensor().set_names({name})
+    return located
 
 
 def _build_spec() -> BundleSpec:

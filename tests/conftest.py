@@ -32,6 +32,12 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_hospitals() -> Path:
+    """The folder of 1,388 frontal radiographs of other hospitals, with its labels.csv."""
+    return _find_real("other_hospitals")
+
+
+@pytest.fixture(scope="session")
 def real_fullres() -> Path:
     """The folder of 51 pictures of the public data set as they were published."""
     return _find_real("chest_xray_fullres_sample")

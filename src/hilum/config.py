@@ -121,6 +121,9 @@ class TrainConfig(_Section):
     ema_decay: float | None = Field(
         0.995, gt=0, lt=1, description="decay of the averaged weights in a step of 32 images; null: none"
     )
+    freeze: Literal["none", "conv1", "layer1", "layer2", "layer3"] = Field(
+        "none", description="the stages up to this one keep their initial weights, which halves the time and more"
+    )
     batch_norm: Literal["adapt", "freeze"] = Field("adapt", description="whether BatchNorm statistics follow the data")
     monitor: Literal["val_loss", "val_auroc"] = Field("val_loss", description="what chooses the best epoch")
     patience: int | None = Field(None, ge=1, description="epochs without improvement before training stops")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +44,8 @@ from hilum.evaluation.deployment import (
 from hilum.evaluation.deployment_card import write_deployment_card
 from hilum.evaluation.scoring import select_rows
 from hilum.files import sha256_file
-from hilum.inference.gate import METHOD, fit_gate
+from hilum.inference.familiarity import METHOD, fit_familiarity
+from hilum.inference.framing import place_map
 from hilum.inference.runtime import Mode, Network, NetworkOutput
 from hilum.model.exported_network import convert_to_openvino, save_onnx, save_openvino
 from hilum.model.quantise import CALIBRATION_PICTURES, draw_calibration, quantise
@@ -127,9 +128,10 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
     trained = join_scores(val_rows, *_score_trained(scorer, val_pictures))
     scorer.network.cpu()  # converted there, in float32, whatever has scored
     network_file, calibrated = _write_network(scorer, train, train_pictures, options, staging)
-    network = Network.load(network_file, size=spec.size, precision=options.precision, mode=Mode.THROUGHPUT)
+    network = Network.load(network_file, size=spec.side, precision=options.precision, mode=Mode.THROUGHPUT)
     answers = _score_exported(network, val_pictures, description="Scoring val as exported")
-    exported = join_scores(val_rows, answers.logit, answers.cam)
+    cams = np.stack([place_map(cam, box) for cam, box in zip(answers.cam, answers.box, strict=True)])
+    exported = join_scores(val_rows, answers.logit, cams)
 
     name = options.name or run.folder.resolve().name
     deployment = fit_deployment(
@@ -148,7 +150,9 @@ def _export(run: Run, out: Path, options: ExportOptions, staging: Path) -> Bundl
         parity = parity.model_copy(update={"forced": True})
 
     train_answers = _score_exported(network, train_pictures, description="Scoring train as exported")
-    gate = _fit_gate(train_answers.features, answers.features, val["patient"].tolist(), staging / layout.GATE)
+    fitted = fit_familiarity(train_answers.features, answers.features)
+    fitted.save(staging / layout.GATE)
+    gate = GateSpec(method=METHOD, n_train=len(train), n_val=len(val))
     written = BundleSpec(
         name=name,
         version=options.version,
@@ -216,9 +220,7 @@ def _score_trained(scorer: RunScorer, pictures: UInt8Array) -> tuple[FloatArray,
 def _score_exported(network: Network, pictures: UInt8Array, *, description: str) -> NetworkOutput:
     batches = network.stream(_cut(pictures, network.batch))
     outputs = list(track(batches, description=description, total=-(-len(pictures) // network.batch)))
-    return NetworkOutput(
-        *(np.concatenate([getattr(output, name) for output in outputs]) for name in ("logit", "cam", "features"))
-    )
+    return NetworkOutput.join(outputs)
 
 
 def _cut(pictures: UInt8Array, size: int) -> Iterator[UInt8Array]:
@@ -242,15 +244,6 @@ def _write_network(
     path = staging / layout.NETWORK_IR
     save_openvino(model, path, precision=options.precision)
     return path, calibrated
-
-
-def _fit_gate(train: FloatArray, val: FloatArray, patients: Sequence[str], path: Path) -> GateSpec:
-    """Fit the input gate on the features (n, 2048) of the exported network and write it."""
-    gate = fit_gate(train, val, val_patients=patients)
-    gate.save(path)
-    return GateSpec(
-        method=METHOD, threshold=1.0, rejected_val_share=gate.rejected_val_share, n_train=len(train), n_val=len(val)
-    )
 
 
 def _describe_provenance(run: Run, calibrated: int, *, weights_licence: str | None) -> ProvenanceSpec:

@@ -55,6 +55,20 @@ class Zone(StrEnum):
     RULED_IN = "ruled_in"
 
 
+class View(StrEnum):
+    """How a picture is shown: an upright frontal chest radiograph, one shown wrongly, or something else.
+
+    `turned_left` is an upright picture turned by 90 degrees counter-clockwise, `turned_right` one turned clockwise.
+    """
+
+    FRONTAL = "frontal"
+    INVERTED = "inverted"
+    TURNED_LEFT = "turned_left"
+    UPSIDE_DOWN = "upside_down"
+    TURNED_RIGHT = "turned_right"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
     """What a picture file says of itself before any resizing: size in pixels as displayed, Pillow's mode and format.
@@ -73,16 +87,18 @@ class ImageMeta:
 class Score:
     """What the network says of one picture, before any calibration or threshold.
 
-    `logit` is the log-odds of PNEUMONIA. `cam` is the class activation map, (7, 7) for 224 px input, in logit units:
-    its mean plus the bias of the last layer is the logit. `pathogen` is the log-odds of viral against bacterial
-    pneumonia, from networks that have learnt it. `refused` says whether the model's input gate finds the picture unlike
-    those of training; None without a gate.
+    `logit` is the log-odds of PNEUMONIA. `cam` is the class activation map of the whole picture in logit units: (7, 7)
+    for 224 px, its mean plus the bias of the last layer being the logit, or (64, 64) and 0 outside of the lungs' box
+    where the classifier sees that alone. `pathogen` is the log-odds of viral against bacterial
+    pneumonia, from networks that have learnt it. `refused` says whether the model's input gate takes the picture for no
+    frontal chest radiograph, None without a gate; `familiarity` is as in `Prediction`.
     """
 
     logit: float
     cam: FloatArray
     pathogen: float | None = None
     refused: bool | None = None
+    familiarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +109,13 @@ class Prediction:
     `logit` is the network's own log-odds of PNEUMONIA, `probability` is calibrated, in [0, 1], and `prediction` is
     PNEUMONIA where `probability` is at least `threshold`. All four are there when `status` is ok. A picture that the
     input gate takes for no chest radiograph keeps its logit, for study, but gets neither probability nor prediction,
-    lest a number be believed, unless verdicts were asked for all the same. `gate_score` is the distance from the
-    training radiographs in units of the gate's limit. `zone` is there if it was asked for and there is a probability.
-    `cam` is the class activation map as in `Score`; `picture` holds
-    the gray pixels that it belongs to, (h, w), if they were asked for.
+    lest a number be believed, unless verdicts were asked for all the same.
+
+    `familiarity` is the share, above 0 and up to 1, of held-out pictures that are no nearer to those of training than
+    this one. `zone` is there if it was asked for and there is a probability. `view` is how the picture is shown, as the
+    locator sees it. `cam` is the class activation map as in `Score`, and `box` the part of the picture that the
+    classifier saw: top, bottom, left and right edge as shares of the sides. `picture` holds the gray pixels that they
+    belong to, (h, w), if they were asked for.
     """
 
     source: str
@@ -106,7 +125,9 @@ class Prediction:
     prediction: Label | None = None
     threshold: float | None = None
     message: str = ""
-    gate_score: float | None = None
+    familiarity: float | None = None
+    view: View | None = None
+    box: tuple[float, float, float, float] | None = None
     cam: FloatArray | None = field(default=None, repr=False, compare=False)
     picture: UInt8Array | None = field(default=None, repr=False, compare=False)
     zone: Zone | None = None

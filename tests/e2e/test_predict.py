@@ -22,7 +22,7 @@ from hilum.bundle import OperatingPointSpec
 from hilum.cli import app
 from hilum.data.phantom import draw_phantom
 from hilum.errors import HilumError
-from hilum.inference.gate import fit_gate
+from hilum.inference.familiarity import fit_familiarity
 from hilum.types import Label
 from tests.brightness_bundle import SIZE, THRESHOLD, compute_features, write_brightness_bundle
 
@@ -32,7 +32,7 @@ from .test_bad_input import expect_one_sentence
 pytestmark = pytest.mark.e2e
 
 POINTS = {"youden": 0.4, "sensitivity-99": 0.1, "specificity-95": 0.2}  # as of the bundle in the package
-HEADER = "path,status,probability,logit,prediction,threshold,message"
+HEADER = "path,status,probability,logit,prediction,threshold,message,familiarity"
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,9 @@ def test_pictures_that_are_no_radiographs(hilum, tmp_path):
     rng = np.random.default_rng(1)
     phantoms = [draw_phantom(rng, label=Label.NORMAL, pathogen=None, size=SIZE) for _ in range(40)]
     features = compute_features(np.stack(phantoms))
-    bundle = write_brightness_bundle(tmp_path / "bundle", gate=fit_gate(features[:30], features[30:])).folder
+    bundle = write_brightness_bundle(
+        tmp_path / "bundle", familiarity=fit_familiarity(features[:30], features[30:]), locator=True
+    ).folder
     data = tmp_path / "data"
     data.mkdir()
     for name, pixels in [("chest.png", phantoms[0]), ("inverted.png", 255 - phantoms[0])]:
@@ -318,6 +320,15 @@ def test_pictures_that_are_no_radiographs(hilum, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [row["prediction"] for row in read(done.stdout)][1] == "PNEUMONIA"
     assert [row["status"] for row in read(done.stdout)] == ["ok", "not_chest_xray"]
+    done = hilum("predict", data, "--model", bundle, "--fix")
+    assert done.returncode == 0, done.stderr
+    chest, inverted = read(done.stdout)
+    assert float(inverted["logit"]) == pytest.approx(float(chest["logit"]), abs=1e-4)
+    assert 0 < float(chest["familiarity"]) <= 1
+    assert inverted["message"].startswith("The file is inverted; it was scored")
+    done = hilum("predict", data, "--model", bundle, "--strict", "--no-gate")
+    assert done.returncode == 2
+    assert "--strict" in done.stderr
 
 
 def test_heat_maps_are_not_scored_in_turn(predict, folder):

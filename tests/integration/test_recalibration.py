@@ -17,7 +17,7 @@ from hilum.errors import DataError, HilumError, LeakageError
 from hilum.evaluation.conformal import ConformalRule
 from hilum.evaluation.recalibration import recalibrate_bundle, tell_gain
 from hilum.files import read_json
-from hilum.inference.gate import fit_gate
+from hilum.inference.familiarity import fit_familiarity
 from hilum.inference.grey_zone import GreyZone
 from hilum.inference.predictor import Predictor
 from hilum.inference.rule import DecisionRule
@@ -212,26 +212,28 @@ def test_the_command_prints_before_and_after_and_predict_tells_zones(bundle, loc
     arguments = ["predict", str(local / "NORMAL"), "--model", str(tmp_path / "out"), "--out", str(table)]
     app([*arguments, "--grey-zone"], standalone_mode=False)
     header, *rows = table.read_text(encoding="utf-8").splitlines()
-    assert header == "path,status,probability,logit,prediction,threshold,message,zone"
+    assert header == "path,status,probability,logit,prediction,threshold,message,familiarity,zone"
     refitted = read_bundle(tmp_path / "out")
     zone = GreyZone.choose(refitted, DecisionRule.choose(refitted))
     for row in rows:
         cells = row.split(",")
         assert cells[-1] == zone.place(float(cells[2]))
     app([*arguments[:-1], str(tmp_path / "plain.csv")], standalone_mode=False)
-    assert (tmp_path / "plain.csv").read_text(encoding="utf-8").splitlines()[0].endswith(",message")
+    assert (tmp_path / "plain.csv").read_text(encoding="utf-8").splitlines()[0].endswith(",familiarity")
 
 
 def test_pictures_that_the_gate_would_refuse_are_counted(local, tmp_path, capsys):
     rng = np.random.default_rng(1)
     phantoms = np.stack([draw_phantom(rng, label=Label.NORMAL, pathogen=None, size=SIZE) for _ in range(40)])
     features = compute_features(phantoms)
-    gated = write_brightness_bundle(tmp_path / "gated", gate=fit_gate(features[:30], features[30:]), points=POINTS)
+    gated = write_brightness_bundle(
+        tmp_path / "gated", familiarity=fit_familiarity(features[:30], features[30:]), locator=True, points=POINTS
+    )
     done = run(gated, local, tmp_path / "out")
     assert done.refused == done.local.n == 60  # flat gray pictures are no radiographs
     assert all(score.refused for score in BundleScorer(gated).score([str(path) for path in local.rglob("*.png")]))
     app(["recalibrate", str(gated.folder), str(local), "--out", str(tmp_path / "again")], standalone_mode=False)
-    assert "finds 60 of these 60 pictures unlike those of training" in capsys.readouterr().out
+    assert "takes 60 of these 60 pictures for no frontal chest radiographs" in capsys.readouterr().out
 
 
 def test_an_evaluation_of_the_bundle_measures_its_own_points(bundle, local, tmp_path):

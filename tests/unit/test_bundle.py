@@ -45,7 +45,7 @@ def build_spec(**changes):
         "default_operating_point": "youden",
         "training_prior": 0.74,
         "heatmap_full_scale": 12.0,
-        "gate": GateSpec(method="knn", threshold=3.0, rejected_val_share=0.01, n_train=20, n_val=10),
+        "gate": GateSpec(method="knn", n_train=20, n_val=10),
         "metrics": {},
         "parity": ParitySpec(
             n=10,
@@ -149,10 +149,10 @@ def test_a_missing_file_is_named(bundle, name):
         read_bundle(bundle.folder)
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None])
+@pytest.mark.parametrize("version", [3, 0, "1", None])
 def test_another_schema_version_is_refused(bundle, version):
     edit(bundle, schema_version=version)
-    with pytest.raises(BundleError, match=r"has schema version .* this Hilum reads version 1"):
+    with pytest.raises(BundleError, match=r"has schema version .* this Hilum reads versions 1 to 2"):
         read_bundle(bundle.folder)
 
 

@@ -107,11 +107,12 @@ def test_predictions_stand_in_input_order_and_can_be_redone(evaluated, splits):
         "prediction",
         "threshold",
         "message",
+        "familiarity",
         "label",
         "patient",
         "split",
     ]
-    assert rows.columns.tolist()[:10] == columns
+    assert rows.columns.tolist()[:11] == columns
     assert rows["path"].tolist() == splits.loc[splits["split"] == "test", "path"].tolist()
     assert set(rows["status"]) == {"ok"}
     assert (rows["threshold"] == evaluated.metrics["threshold"]).all()

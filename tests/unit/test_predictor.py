@@ -2,6 +2,7 @@ import io
 import threading
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,12 +22,13 @@ from hilum.data.images import read_gray
 from hilum.data.phantom import draw_phantom
 from hilum.errors import BundleError, ConfigError, ImageReadError
 from hilum.inference.decision import calibrate
-from hilum.inference.gate import fit_gate
+from hilum.inference.familiarity import fit_familiarity
 from hilum.inference.inputs import Inputs, Item
 from hilum.inference.predictor import Predictor
 from hilum.inference.rule import DecisionRule, shift_prior
+from hilum.inference.runtime import Network
 from hilum.preprocess import resize
-from hilum.types import Label, Status
+from hilum.types import Label, Status, View
 
 pytestmark = pytest.mark.unit
 
@@ -256,8 +258,9 @@ def phantoms():
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory, phantoms):
     features = compute_features(np.stack(phantoms))
-    gate = fit_gate(features[:30], features[30:])
-    return write_brightness_bundle(tmp_path_factory.mktemp("gated") / "bundle", gate=gate)
+    familiarity = fit_familiarity(features[:30], features[30:])
+    folder = tmp_path_factory.mktemp("gated") / "bundle"
+    return write_brightness_bundle(folder, familiarity=familiarity, locator=True)
 
 
 def test_what_is_no_chest_radiograph_gets_no_number_to_believe(gated, phantoms):
@@ -267,13 +270,14 @@ def test_what_is_no_chest_radiograph_gets_no_number_to_believe(gated, phantoms):
     given = [picture for pair in zip(phantoms, strange, strict=False) for picture in pair]
     answers = list(Predictor.open(gated, threads=1).predict(given))
     assert [answer.status for answer in answers[::2]] == [Status.OK] * 3
-    assert all(0 < answer.gate_score <= 1 and answer.message == "" for answer in answers[::2])
-    for answer, words in zip(answers[1::2], ["inverted", "page", "blank"], strict=True):
+    assert all(0 < answer.familiarity <= 1 and answer.view is View.FRONTAL for answer in answers[::2])
+    assert all(answer.message == "" for answer in answers[::2])
+    for answer, words in zip(answers[1::2], ["inverted", "Not a frontal", "blank"], strict=True):
         assert answer.status is Status.NOT_CHEST_XRAY
         assert words in answer.message
         assert (answer.probability, answer.prediction, answer.threshold) == (None, None, None)
         assert answer.logit is not None
-        assert answer.gate_score is not None
+        assert answer.familiarity is not None
     assert [answer.status for answer in map(Predictor.open(gated, mode="latency").predict_one, given)] == [
         answer.status for answer in answers
     ]
@@ -295,14 +299,57 @@ def test_verdicts_may_be_asked_for_all_the_same(gated, phantoms):
     assert answer.probability >= answer.threshold == THRESHOLD
 
 
-def test_the_features_alone_make_a_picture_strange(gated, phantoms):
-    """A radiograph through a blind passes the simple checks, which look at coarse structure, and not the distance."""
-    striped = phantoms[0] // 2
-    striped[::2] += 120
-    (answer,) = Predictor.open(gated, threads=1).predict([striped])
-    assert answer.gate_score > 1
-    assert answer.status is Status.NOT_CHEST_XRAY
-    assert "distance" in answer.message
+def harden(phantom):
+    """A radiograph of twice the contrast: still a chest to the locator, and far from all phantoms in its features."""
+    return np.clip((phantom - phantom.mean()) * 2 + phantom.mean(), 0, 255).astype(np.uint8)
+
+
+def test_an_unfamiliar_radiograph_is_answered_with_a_warning_and_refused_only_when_strict(tmp_path, phantoms):
+    # 120 held out: with fewer than 99 no familiarity is below 0.01.
+    rng = np.random.default_rng(5)
+    more = np.stack([draw_phantom(rng, label=Label.NORMAL, pathogen=None, size=SIZE) for _ in range(150)])
+    familiarity = fit_familiarity(compute_features(more[:30]), compute_features(more[30:]))
+    bundle = write_brightness_bundle(tmp_path / "bundle", familiarity=familiarity, locator=True)
+    given = [phantoms[0], harden(phantoms[0])]
+    known, strange = Predictor.open(bundle, threads=1).predict(given)
+    assert (known.status, known.message) == (Status.OK, "")
+    assert strange.status is Status.OK
+    assert strange.prediction is not None
+    assert strange.familiarity == pytest.approx(1 / 121)
+    assert "do not rely on the probability" in strange.message
+    known, strange = Predictor.open(bundle, threads=1, strict=True).predict(given)
+    assert known.status is Status.OK
+    assert (strange.status, strange.probability, strange.prediction) == (Status.NOT_CHEST_XRAY, None, None)
+    assert "do not rely on the probability" in strange.message
+
+
+@pytest.mark.parametrize("mode", ["throughput", "latency"])
+def test_radiographs_shown_wrongly_are_put_right_on_request(gated, phantoms, mode):
+    page = np.full((200, 200), 255, dtype=np.uint8)
+    page[::20] = 0
+    given = [phantoms[0], np.rot90(phantoms[0]), 255 - phantoms[0], np.rot90(phantoms[0], 2), page]
+    answers = list(Predictor.open(gated, threads=1, mode=mode, fix=True, keep_pictures=True).predict(given))
+    assert [answer.status for answer in answers] == [Status.OK] * 4 + [Status.NOT_CHEST_XRAY]
+    upright = answers[0]
+    views = [View.FRONTAL, View.TURNED_LEFT, View.INVERTED, View.UPSIDE_DOWN, View.OTHER]
+    assert [answer.view for answer in answers] == views
+    for answer in answers[1:4]:
+        assert answer.logit == pytest.approx(upright.logit, abs=1e-4)
+        assert "scored" in answer.message
+        assert np.array_equal(answer.picture, upright.picture)
+
+
+def test_a_bundle_of_version_1_refuses_by_its_limit_and_knows_no_familiarity(tmp_path, phantoms):
+    features = compute_features(np.stack(phantoms))
+    fitted = fit_familiarity(features[:30], features[30:])
+    limit = float(fitted.held_out[-1])
+    old = replace(fitted, held_out=np.empty(0, dtype=np.float32), limit=limit)
+    bundle = write_brightness_bundle(tmp_path / "bundle", familiarity=fitted)
+    predictor = Predictor(bundle, Network.open(bundle, threads=1), old, DecisionRule.choose(bundle))
+    near, far = predictor.predict([phantoms[0], harden(phantoms[0])])
+    assert (near.status, near.familiarity, near.view) == (Status.OK, None, None)
+    assert far.status is Status.NOT_CHEST_XRAY
+    assert "limit 1.00" in far.message
 
 
 def test_opening_by_folder(bundle, pictures):

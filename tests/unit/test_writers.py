@@ -52,7 +52,11 @@ def read(path):
 def test_rows_come_back_exactly(path):
     write(path, ALL)
     header, rows = read(path)
-    assert ",".join(header) == ",".join(COLUMNS) == "path,status,probability,logit,prediction,threshold,message"
+    assert (
+        ",".join(header)
+        == ",".join(COLUMNS)
+        == "path,status,probability,logit,prediction,threshold,message,familiarity"
+    )
     for row, prediction in zip(rows, ALL, strict=True):
         assert row[0] == prediction.source
         assert row[1] == prediction.status

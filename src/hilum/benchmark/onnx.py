@@ -69,7 +69,7 @@ class OnnxContestant:
                 yield pictures
 
     def _read(self, path: Path) -> UInt8Array:
-        size = self._entry.preprocess.size
+        size = self._entry.preprocess.side
         with Image.open(path) as image:
             gray = image.convert("L")
         return np.asarray(gray.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)

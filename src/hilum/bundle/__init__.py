@@ -44,6 +44,7 @@ from hilum.bundle.spec import (
     Sha256,
     Share,
     WeightsSpec,
+    describe_input,
 )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "Sha256",
     "Share",
     "WeightsSpec",
+    "describe_input",
     "is_bundle",
     "list_seen",
     "packaged_bundle",

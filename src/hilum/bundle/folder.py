@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hilum.bundle.spec import GATE, SCHEMA_VERSION, SPEC, BundleSpec, OperatingPointSpec, check_name
+from hilum.bundle.spec import GATE, READABLE_VERSIONS, SPEC, BundleSpec, OperatingPointSpec, check_name
 from hilum.errors import BundleError, HilumError
 from hilum.files import atomic_folder, read_json, sha256_bytes, sha256_file, write_json
 
@@ -87,9 +87,10 @@ def _read_spec(path: Path) -> BundleSpec:
     except HilumError as error:
         raise BundleError(f"{error} The bundle cannot be used; copy it again.") from None
     found = content.get("schema_version")
-    if found != SCHEMA_VERSION:
+    if found not in READABLE_VERSIONS:
         raise BundleError(
-            f"{path} has schema version {found!r}, and this Hilum reads version {SCHEMA_VERSION}; "
+            f"{path} has schema version {found!r}, and this Hilum reads versions {READABLE_VERSIONS[0]} to "
+            f"{READABLE_VERSIONS[-1]}; "
             "use the Hilum that wrote it, or export the model again."
         )
     try:

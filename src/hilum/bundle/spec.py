@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hilum.preprocess import PreprocessSpec
 from hilum.types import Label
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+READABLE_VERSIONS: Final = (1, 2)
 SPEC = "bundle.json"
 NETWORK_IR = "network.xml"
 NETWORK_WEIGHTS = "network.bin"
@@ -79,14 +80,14 @@ class ConformalSpec(_Spec):
 
 
 class GateSpec(_Spec):
-    """The input gate: a picture whose score is above `threshold` is no chest radiograph.
+    """How the familiarity of pictures is measured; the statistics, of train and val, are in gate.npz.
 
-    `rejected_val_share` is the share of validation pictures that it rejects. The statistics are in gate.npz.
+    Bundles of schema version 1 refused what was farther than `threshold`, `rejected_val_share` of val.
     """
 
     method: str
-    threshold: float
-    rejected_val_share: Share
+    threshold: float | None = None
+    rejected_val_share: Share | None = None
     n_train: int = Field(ge=1)
     n_val: int = Field(ge=1)
 
@@ -162,6 +163,16 @@ class RecalibrationSpec(_Spec):
     after: dict[str, MetricSpec]
 
 
+def describe_input(spec: PreprocessSpec) -> str:
+    """Say what the network sees."""
+    if spec.field is None:
+        return f"{spec.size} x {spec.size} pixels, gray, the whole picture"
+    return (
+        f"{spec.field} x {spec.field} pixels, gray; the classifier sees the lungs with {spec.margin:+.0%} at each "
+        f"side, {spec.size} x {spec.size}"
+    )
+
+
 class BundleSpec(_Spec):
     """The content of bundle.json.
 
@@ -173,7 +184,7 @@ class BundleSpec(_Spec):
     that of all the rest, against accidents: whoever alters a bundle on purpose can renew it.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     version: str = Field(min_length=1)
     created: str
@@ -225,7 +236,7 @@ class BundleSpec(_Spec):
             "Against the trained network": f"{parity.changed_verdicts:,} of {parity.n:,} verdicts on val change; AUROC "
             f"{parity.auroc_trained:.4f} trained, {parity.auroc_exported:.4f} exported",
             **self._describe_recalibration(),
-            "Input": f"{self.preprocess.size} x {self.preprocess.size} pixels, gray",
+            "Input": describe_input(self.preprocess),
             "Initial weights": provenance.weights.name,
             "Licence of the initial weights": provenance.weights.licence,
             "Licence": self.licence,

@@ -15,6 +15,7 @@ from hilum.errors import ConfigError
 
 if TYPE_CHECKING:
     from hilum.evaluation.evaluate import EvaluationResult
+    from hilum.evaluation.external import ExternalSet
 
 
 def evaluate(
@@ -44,6 +45,15 @@ def evaluate(
             "masks, markers taken out. Up to 2,500 further forward passes.",
         ),
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="NAME=DATA",
+            help="A labelled set of another source, all of which is scored for the table of external validation; by "
+            "the columns source and age_group, too, where its CSV has them. May be given several times.",
+        ),
+    ] = None,
     device: options.Device = "auto",
     ledger: options.Ledger = None,
     config: options.ConfigFile = None,
@@ -61,16 +71,19 @@ def evaluate(
     given = options.resolve_config(config, settings, weights=None, seed=seed)
     command = shlex.join(["hilum", "evaluate", str(model), str(data), "--out", str(out), "--split", split])
     command += " --shortcuts" * shortcuts
+    command += "".join(f" --also {shlex.quote(pair)}" for pair in also or [])
+    sets = options.parse_sets(also or [])
     if str(model) == PACKAGED or is_bundle(model):
         from hilum.inference.scoring import BundleScorer
 
         _refuse_val(split)
         _refuse_gpu(device)
         bundled = BundleScorer.open(model)
+        external = _read_external(sets)
         result = evaluate_bundle(
             bundled, load_data(data, splits_matter=split is not Part.ALL), out,
             split=split, settings=given.evaluate, seed=given.seed, data=str(data), command=command, ledger=ledger,
-            shortcuts=shortcuts,
+            shortcuts=shortcuts, external=external,
         )  # fmt: skip
     else:
         require_training()
@@ -82,11 +95,17 @@ def evaluate(
         result = evaluate_run(
             scorer, load_data(data, splits_matter=split is not Part.ALL), out,
             split=split, settings=chosen, seed=given.seed, data=str(data), command=command, ledger=ledger,
-            shortcuts=shortcuts,
+            shortcuts=shortcuts, external=_read_external(sets),
         )  # fmt: skip
     print_evaluation(result)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _read_external(sets: dict[str, Path]) -> list[ExternalSet]:
+    from hilum.evaluation.external import read_external
+
+    return read_external(sets)
 
 
 def _refuse_val(split: Part) -> None:
@@ -135,6 +154,11 @@ def print_evaluation(result: EvaluationResult) -> None:
         interval = "–" if low is None else f"{low:.3f} to {high:.3f}"
         table.add_row(name, "–" if value is None else f"{value:.4f}", interval)
     Console().print(table)
+    for entry in metrics["external"]:
+        if not entry["group"]:
+            auroc = entry["metrics"]["auroc"]
+            said = "no AUROC" if auroc["value"] is None else f"AUROC {auroc['value']:.3f}"
+            typer.echo(f"{entry['set']}: {entry['n']:,} pictures, {said}")
     cells = metrics["confusion_matrix"]
     typer.echo(f"Confusion matrix: TN {cells['tn']}, FP {cells['fp']}, FN {cells['fn']}, TP {cells['tp']}")
     if "look" in metrics:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hilum.bundle import Bundle
     from hilum.config import EvaluateConfig
     from hilum.evaluation.evaluate import EvaluationResult
+    from hilum.evaluation.external import ExternalSet
     from hilum.evaluation.ledger import ModelIdentity
     from hilum.inference.scoring import BundleScorer
     from hilum.model.run import Run
@@ -44,6 +45,7 @@ def evaluate_run(
     command: str,
     ledger: Path | None = None,
     shortcuts: bool = False,
+    external: Sequence[ExternalSet] = (),
     metadata_auroc: float | None = None,
     sections: Sequence[Section] = (),
 ) -> EvaluationResult:
@@ -57,6 +59,8 @@ def evaluate_run(
     from hilum.model.run import CURVES
 
     splits, manifest = join_splits(scorer.run.splits, manifest, split)
+    for given in external:
+        _refuse_learnt(given, scorer.run.splits)
     curves = scorer.run.folder / CURVES
     phantom = is_phantom(Path(manifest["path"].iloc[0]))
     background = Background(
@@ -83,6 +87,7 @@ def evaluate_run(
         identity=identify_run(scorer.run),
         ledger=choose_ledger(out, given=ledger, phantom=phantom),
         shortcuts=shortcuts,
+        external=external,
     )
 
 
@@ -98,6 +103,7 @@ def evaluate_bundle(
     command: str,
     ledger: Path | None = None,
     shortcuts: bool = False,
+    external: Sequence[ExternalSet] = (),
 ) -> EvaluationResult:
     """Evaluate a bundle at its own operating point, write the report into `out` and a look at test into a ledger.
 
@@ -123,6 +129,8 @@ def evaluate_bundle(
     looked_up = refuse_seen(
         scorer.bundle, tested, task="to score", advice="evaluate it on pictures that it has not seen"
     )
+    for given in external:
+        refuse_seen(scorer.bundle, given.manifest, task=f"of {given.name}", advice="leave them out")
     point = OperatingPoint(
         spec.operating_point.threshold,
         spec.temperature,
@@ -153,6 +161,7 @@ def evaluate_bundle(
         identity=identify_bundle(scorer.bundle),
         ledger=choose_ledger(out, given=ledger, phantom=phantom),
         shortcuts=shortcuts,
+        external=external,
     )
 
 
@@ -165,6 +174,16 @@ def _choose_tested(manifest: pd.DataFrame, split: Part) -> tuple[pd.DataFrame, p
         manifest = manifest.assign(split=str(Split.TEST))
     rows = (manifest["split"] == Split.TEST) & (manifest["status"] == Status.OK)
     return manifest, manifest.loc[rows, list(COLUMNS)]
+
+
+def _refuse_learnt(given: ExternalSet, own: pd.DataFrame) -> None:
+    learnt = own.loc[own["split"] != Split.TEST, "sha256"]
+    seen = given.manifest[given.manifest["sha256"].isin(learnt)]
+    if len(seen):
+        raise LeakageError(
+            f"{len(seen):,} of the {len(given.manifest):,} pictures of {given.name} were used in training (such as "
+            f"{seen['path'].iloc[0]}); leave them out."
+        )
 
 
 def identify_run(run: Run) -> ModelIdentity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from rich.logging import RichHandler
 
 from hilum import __version__, progress
 from hilum.config import Config, load_config
+from hilum.errors import ConfigError
 
 
 def configure_logging(*, verbose: bool) -> None:
@@ -125,3 +127,26 @@ def resolve_config(
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     return config
+
+
+def parse_sets(pairs: Sequence[str]) -> dict[str, Path]:
+    """Read the values of --also: NAME=DATA, each name once.
+
+    Raises:
+        ConfigError: one is not written so.
+    """
+    from hilum.research.recipes import check_name
+
+    sets: dict[str, Path] = {}
+    for pair in pairs:
+        name, separator, data = pair.partition("=")
+        if not separator or not data:
+            raise ConfigError(f"--also {pair}: write it as NAME=DATA, for example --also nih=nih.csv.")
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ConfigError(f"--also {pair}: {error}.") from None
+        if name in sets:
+            raise ConfigError(f"--also {pair}: the name {name} stands twice.")
+        sets[name] = Path(data)
+    return sets

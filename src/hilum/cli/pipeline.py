@@ -119,7 +119,8 @@ def run_pipeline(
     from hilum.bundle import Precision, is_bundle
     from hilum.config import read_run_config
     from hilum.data.manifest import read_manifest
-    from hilum.evaluation.evaluate import METRICS, REPORT
+    from hilum.evaluation.evaluate import METRICS
+    from hilum.evaluation.writing import REPORT
     from hilum.export import ExportOptions, export_run
     from hilum.files import read_json, write_text
     from hilum.model import run as run_folder

@@ -79,10 +79,24 @@ def predict(
         bool,
         typer.Option(
             "--gate/--no-gate",
-            help="Whether pictures that do not look like chest radiographs go without a verdict. Their status tells "
-            "either way.",
+            help="Whether pictures that are no upright frontal chest radiographs go without a verdict. Their status "
+            "tells either way.",
         ),
     ] = True,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse radiographs, too, that are unlike those of training (familiarity below 0.01), such as those "
+            "of adults.",
+        ),
+    ] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Turn and invert radiographs that lie on their side, stand on their head or are inverted."
+        ),
+    ] = False,
     grey_zone: Annotated[
         bool,
         typer.Option(
@@ -101,6 +115,8 @@ def predict(
 
     A picture that cannot be scored keeps its row, with the reason; the exit code is then 1.
     """
+    if strict and not gate:
+        raise ConfigError("--strict refuses more pictures and --no-gate none; leave one of them out.")
     if resume and out is None:
         raise ConfigError("--resume goes on with a file; name it with --out.")
     _check_heatmaps(heatmaps, inputs)
@@ -126,6 +142,8 @@ def predict(
         mode="latency" if single else "throughput",
         rule=rule,
         judge_all=not gate,
+        strict=strict,
+        fix=fix,
         keep_pictures=heatmaps is not None,
     )
     if out is None:

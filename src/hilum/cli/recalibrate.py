@@ -82,7 +82,7 @@ def _print_change(done: Recalibrated) -> None:
         typer.echo(f"Pictures without a score: {done.failed:,}")
     if done.refused:
         typer.echo(
-            f"The input gate finds {done.refused:,} of these {local.n:,} pictures unlike those of training. They took "
-            "part here, but hilum predict gives such a picture no verdict, unless told --no-gate"
+            f"The input gate takes {done.refused:,} of these {local.n:,} pictures for no frontal chest radiographs. "
+            "They took part here, but hilum predict gives such a picture no verdict, unless told --no-gate"
         )
     typer.echo(f"Bundle: {done.bundle.folder}")

@@ -11,7 +11,6 @@ import typer
 
 from hilum.cli import options
 from hilum.cli.train import load_splits, require_device, require_training
-from hilum.errors import ConfigError
 
 if TYPE_CHECKING:
     from hilum.research.recipes import StudyPlan
@@ -75,7 +74,7 @@ def study(
     from hilum.research.study import StudyOptions, run_study
     from hilum.research.tables import RECIPES, STUDY
 
-    plan = read_study(file, also=_parse_also(also or []), weights=weights)
+    plan = read_study(file, also=options.parse_sets(also or []), weights=weights)
     manifest, splits = load_splits(plan.data, plan.shared)
     sets = read_sets(plan.also, manifest)
     rows = run_study(plan, manifest, splits, sets, out, StudyOptions(device, jobs, keep, verbose))
@@ -85,24 +84,6 @@ def study(
     typer.echo(f"Report: {out / REPORT}")
     if any(row.status != "done" for row in rows):
         raise typer.Exit(1)
-
-
-def _parse_also(pairs: Sequence[str]) -> dict[str, Path]:
-    from hilum.research.recipes import check_name
-
-    sets: dict[str, Path] = {}
-    for pair in pairs:
-        name, separator, data = pair.partition("=")
-        if not separator or not data:
-            raise ConfigError(f"--also {pair}: write it as NAME=DATA, for example --also nih=nih.csv.")
-        try:
-            check_name(name)
-        except ValueError as error:
-            raise ConfigError(f"--also {pair}: {error}.") from None
-        if name in sets:
-            raise ConfigError(f"--also {pair}: the name {name} stands twice.")
-        sets[name] = Path(data)
-    return sets
 
 
 def print_recipes(plan: StudyPlan, rows: Sequence[RunRow]) -> None:

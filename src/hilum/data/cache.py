@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 
 def read_prepared(path: str, spec: PreprocessSpec) -> UInt8Array:
-    """Read one picture and squash it to (size, size)."""
-    gray, _ = read_picture(path, at_least=2 * spec.size)
+    """Read one picture and squash it to (side, side)."""
+    gray, _ = read_picture(path, at_least=2 * spec.side)
     return resize(gray, spec)
 
 
@@ -38,7 +39,7 @@ def open_cache(paths: Sequence[str], hashes: Sequence[str], spec: PreprocessSpec
     if not file.exists():
         _write_cache(paths, spec, file)
     pictures: UInt8Array = np.load(file, mmap_mode="r", allow_pickle=False)
-    if pictures.shape != (len(paths), spec.size, spec.size):
+    if pictures.shape != (len(paths), spec.side, spec.side):
         raise DataError(f"The picture cache {file} does not fit the data; remove it and start again.")
     return pictures
 
@@ -56,19 +57,19 @@ def open_lungs(
         with atomic_path(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, widen(segment_all(images[rows])), allow_pickle=False)
     lungs: BoolArray = np.load(file, mmap_mode="r", allow_pickle=False)
-    if lungs.shape != (len(rows), spec.size, spec.size):
+    if lungs.shape != (len(rows), spec.side, spec.side):
         raise DataError(f"The cache of lung masks {file} does not fit the data; remove it and start again.")
     return lungs
 
 
 def _name_file(kind: str, hashes: Sequence[str], spec: PreprocessSpec, folder: Path) -> Path:
-    key = sha256_bytes("\n".join([*hashes, spec.model_dump_json(include={"size"})]).encode())[:16]
-    return folder / f"{kind}-{spec.size}-{key}.npy"
+    key = sha256_bytes("\n".join([*hashes, json.dumps({"size": spec.side}, separators=(",", ":"))]).encode())[:16]
+    return folder / f"{kind}-{spec.side}-{key}.npy"
 
 
 def _write_cache(paths: Sequence[str], spec: PreprocessSpec, file: Path) -> None:
     """Append picture by picture: a full disk is then an error and not a crash, as it would be in a memory map."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), spec.size, spec.size)}
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), spec.side, spec.side)}
     with atomic_path(file) as temporary, temporary.open("wb") as stream, ThreadPoolExecutor() as pool:
         np.lib.format.write_array_header_1_0(stream, header)
         blocks = [paths[start : start + 256] for start in range(0, len(paths), 256)]

@@ -7,13 +7,11 @@ question scored with both fixed. Nothing is ever chosen on test.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from sklearn.metrics import classification_report
 
 from hilum import __version__
 from hilum.bundle import OperatingPointSpec
@@ -21,17 +19,17 @@ from hilum.config import EvaluateConfig
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import check_leakage, hash_splits
 from hilum.errors import EvaluationError
-from hilum.evaluation.background import Background, recognise_origin
+from hilum.evaluation.background import Background
 from hilum.evaluation.conformal import ConformalRule
-from hilum.evaluation.findings import list_findings
-from hilum.evaluation.ledger import LookNumber, ModelIdentity, append_look, build_look, check_ledger, hash_pictures
-from hilum.evaluation.model_card import write_model_card
-from hilum.evaluation.narrative import write_passages, write_verdict
-from hilum.evaluation.page import build_page
-from hilum.evaluation.pathogen import build_pathogen_section, measure_pathogens, pathogens_to_json
-from hilum.evaluation.plates import draw_plates
-from hilum.evaluation.refusals import Refusals, count_refusals
-from hilum.evaluation.results import Results, measure, to_json
+from hilum.evaluation.external import ExternalSet, look_abroad
+from hilum.evaluation.external_section import describe_external
+from hilum.evaluation.ledger import ModelIdentity, append_look, build_look, check_ledger, hash_pictures
+from hilum.evaluation.pathogen import (
+    measure_pathogens,
+    pathogens_to_json,
+)
+from hilum.evaluation.refusals import count_refusals
+from hilum.evaluation.results import measure, to_json
 from hilum.evaluation.scoring import (
     ScoredSplit,
     Scorer,
@@ -40,20 +38,16 @@ from hilum.evaluation.scoring import (
     select_rows,
     write_predictions,
 )
-from hilum.evaluation.shortcuts import probe_shortcuts, report_shortcuts
+from hilum.evaluation.shortcuts import probe_shortcuts
 from hilum.evaluation.thresholds import OperatingPoint, fit_operating_point
-from hilum.files import new_folder, write_json, write_text
+from hilum.evaluation.writing import FIGURES, REPORT, add_sections, write_report
+from hilum.files import new_folder, write_json
 from hilum.inference.explain import FULL_SCALE, fit_full_scale
-from hilum.report.render import Finding, Severity, render_page
 from hilum.types import Label, Split
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 VAL_PREDICTIONS = "predictions_val.csv"
-CLASSIFICATION_REPORT = "classification_report.txt"
-REPORT = "report.html"
-MODEL_CARD = "model_card.md"
-FIGURES = "figures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +88,7 @@ def evaluate(
     identity: ModelIdentity | None = None,
     ledger: Path | None = None,
     shortcuts: bool = False,
+    external: Sequence[ExternalSet] = (),
 ) -> EvaluationResult:
     """Evaluate a model on one split and write everything into a new folder.
 
@@ -113,6 +108,7 @@ def evaluate(
         background: what the report tells besides the scores.
         identity: which model it is, for metrics.json and the ledger.
         ledger: where a look at test is recorded, before its figures are written anywhere; none given: nowhere.
+        external: labelled sets of other sources, which are scored with calibration and threshold fixed, too.
         shortcuts: check whether the model looks at the lungs, which takes up to 2,500 further forward passes.
 
     Raises:
@@ -165,25 +161,28 @@ def evaluate(
         look = append_look(ledger, row)
         metrics["look"] = {"date": row.date, **asdict(look)}
     pathogens = measure_pathogens(tested, val, operating_point, config=config, seed=seed)
-    if pathogens is not None:
-        metrics["pathogen"] = pathogens_to_json(pathogens)
-        section = build_pathogen_section(pathogens, out / FIGURES / "pathogens.png", split=str(tested.split))
-        background = replace(background, sections=(*background.sections, section))
     refusals = count_refusals(tested, operating_point)
-    metrics["gate"] = refusals.to_json() if refusals else None
     probed = probe_shortcuts(
         scorer, tested, operating_point, splits=splits, manifest=manifest, config=config, seed=seed
     ) if shortcuts else None  # fmt: skip
-    metrics["shortcuts"] = probed.to_json() if probed else None
-    section = report_shortcuts(probed, out / FIGURES, command=background.command, full_scale=full_scale, seed=seed)
-    background = replace(background, sections=(section, *background.sections))
+    abroad = look_abroad(scorer, external, tested, operating_point, resamples=config.bootstrap, seed=seed)
+    metrics |= {
+        **({} if pathogens is None else {"pathogen": pathogens_to_json(pathogens)}),
+        "gate": refusals.to_json() if refusals else None,
+        "shortcuts": probed.to_json() if probed else None,
+        "external": [result.to_json() for result in abroad[1:]],
+    }
+    background = add_sections(
+        background, out / FIGURES,
+        abroad=abroad, probed=probed, pathogens=pathogens, split=tested.split, full_scale=full_scale, seed=seed,
+    )  # fmt: skip
     write_predictions(predictions, out / PREDICTIONS)
     if val is not None and tested is not val:
         write_predictions(build_predictions(val, operating_point), out / VAL_PREDICTIONS)
-    _write_report(
+    write_report(
         results, tested, val, predictions, out,
         scorer=scorer, splits=splits, config=config, background=background, hashes=hashes, full_scale=full_scale,
-        look=look, refusals=refusals,
+        look=look, refusals=refusals, abroad=describe_external(abroad[1:]),
     )  # fmt: skip
     write_json(out / METRICS, metrics)
     failed = sum(results.failures.values()) + sum(results.val_failures.values()) * (tested is not val)
@@ -229,59 +228,3 @@ def _fit_full_scale(val: ScoredSplit | None, point: OperatingPoint) -> float:
         return FULL_SCALE
     called = (build_predictions(val, point)["prediction"] == Label.PNEUMONIA).to_numpy()
     return fit_full_scale([cam for cam, positive in zip(val.cams, called, strict=True) if positive and cam is not None])
-
-
-def _write_report(
-    results: Results,
-    tested: ScoredSplit,
-    val: ScoredSplit | None,
-    predictions: pd.DataFrame,
-    out: Path,
-    *,
-    scorer: Scorer,
-    splits: pd.DataFrame,
-    config: EvaluateConfig,
-    background: Background,
-    hashes: dict[str, str],
-    full_scale: float,
-    look: LookNumber | None,
-    refusals: Refusals | None,
-) -> None:
-    """Write classification report, figures, report and model card."""
-    text, table = _report_classes(predictions)
-    write_text(out / CLASSIFICATION_REPORT, text)
-    plates = draw_plates(
-        results, tested, val, predictions, out / FIGURES,
-        classes=table, worst=config.worst, full_scale=full_scale, background=background, network=_name_network(scorer),
-    )  # fmt: skip
-    origin = background.origin or recognise_origin(splits)
-    description = scorer.describe()
-    passages = write_passages(results, background=background, origin=origin, description=description)
-    findings = list_findings(results, background=background, origin=origin)
-    if refusals is not None:
-        findings.insert(sum(finding.severity is Severity.WARNING for finding in findings), refusals.describe())
-    if look is not None:
-        findings.append(Finding(Severity.NOTE, look.describe()))
-    verdict = write_verdict(results)
-    shared: dict[str, Any] = {
-        "findings": findings, "background": background, "description": description, "hashes": hashes
-    }  # fmt: skip
-    page = build_page(results, plates, passages, classification_report=text, **shared)
-    render_page("report.html.j2", out / REPORT, page=page, verdict=verdict)
-    write_model_card(results, passages, out / MODEL_CARD, verdict=verdict, **shared)
-
-
-def _name_network(scorer: Scorer) -> str:
-    """Return what the scorer calls its network, without what it adds after a comma, or its own name."""
-    return scorer.describe().get("Network", scorer.name).partition(",")[0]
-
-
-def _report_classes(predictions: pd.DataFrame) -> tuple[str, dict[str, Any]]:
-    """Return scikit-learn's classification report as text and as its dictionary; NaN where a value is not defined."""
-    scored = predictions[predictions["prediction"] != ""]
-    names = [str(label) for label in Label]
-    options: dict[str, Any] = {"labels": names, "digits": 3, "zero_division": np.nan}
-    text = str(classification_report(scored["label"], scored["prediction"], **options))
-    text = text.replace("  nan", "    –")  # precision of a class that was never called has no value
-    table = classification_report(scored["label"], scored["prediction"], output_dict=True, **options)
-    return text, dict(table)

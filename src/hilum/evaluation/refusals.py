@@ -1,7 +1,7 @@
 """What the input gate of a bundle would have refused of the scored pictures, and whether that falls on both classes.
 
-An evaluation scores all pictures. In use, those that the gate finds unlike the training data get no verdict; where it
-refuses one class more often than the other, the figures of use are not those of the evaluation.
+An evaluation scores all pictures. In use, those that the gate takes for no upright frontal chest radiographs get no
+verdict; where it refuses one class more often than the other, the figures of use are not those of the evaluation.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Refusals:
             for label, n in self.pictures.items()
             if n
         )
-        text = f"The input gate finds {counts} unlike those of training."
+        text = f"The input gate takes {counts} for no upright frontal chest radiographs."
         if any(self.refused.values()):
             text += " Here they are scored as the others; hilum predict gives them no verdict, unless told --no-gate."
         table = [[self.refused[label], self.pictures[label] - self.refused[label]] for label in shares]

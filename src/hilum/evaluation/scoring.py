@@ -29,6 +29,7 @@ COLUMNS = (
     "prediction",
     "threshold",
     "message",
+    "familiarity",
     "label",
     "patient",
     "split",
@@ -99,6 +100,13 @@ class ScoredSplit:
             return None
         return self.table["refused"].to_numpy(dtype=np.bool_)[self.is_ok]
 
+    @property
+    def familiarity(self) -> DoubleArray | None:
+        """Return how familiar the scored rows are to the model; None where it does not know."""
+        if "familiarity" not in self.table:
+            return None
+        return self.table["familiarity"].to_numpy(dtype=np.float64)[self.is_ok]
+
     def texts(self, column: str) -> list[str]:
         """Return a text column of the scored rows."""
         return [str(value) for value in self.table.loc[self.is_ok, column]]
@@ -139,6 +147,7 @@ def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split, *, name: str |
     logits = [math.nan] * len(rows)
     pathogens: dict[int, float] = {}
     refused: dict[int, bool] = {}
+    familiarity: dict[int, float] = {}
     cams: list[FloatArray | None] = [None] * len(rows)
     answers = progress.track(scorer.score(paths), description=f"Scoring {name}", total=len(paths))
     answered = 0
@@ -148,6 +157,8 @@ def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split, *, name: str |
             pathogens[place] = answer.pathogen
         if isinstance(answer, Score) and answer.refused is not None:
             refused[place] = answer.refused
+        if isinstance(answer, Score) and answer.familiarity is not None:
+            familiarity[place] = answer.familiarity
         answered += 1
     if answered < len(wanted) or next(answers, None) is not None:
         raise EvaluationError(f"{scorer.name} did not answer each of the {len(paths)} {name} pictures exactly once.")
@@ -156,6 +167,8 @@ def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split, *, name: str |
         table["pathogen_logit"] = [pathogens.get(place, math.nan) for place in range(len(rows))]
     if refused:
         table["refused"] = [refused.get(place, False) for place in range(len(rows))]
+    if familiarity:
+        table["familiarity"] = [familiarity.get(place, math.nan) for place in range(len(rows))]
     scored = ScoredSplit(split, table, tuple(cams))
     failures = scored.count_failures()
     if not scored.is_ok.any():
@@ -182,6 +195,8 @@ def build_predictions(scored: ScoredSplit, point: OperatingPoint) -> pd.DataFram
     table.loc[scored.is_ok, "probability"] = probabilities
     table.loc[scored.is_ok, "prediction"] = np.where(called, str(Label.PNEUMONIA), str(Label.NORMAL))
     table.loc[scored.is_ok, "threshold"] = point.threshold
+    if "familiarity" not in table:
+        table["familiarity"] = np.nan
     return table[list(COLUMNS)]
 
 

@@ -130,18 +130,12 @@ def measure_transfer(
     for size in SIZES:
         if size > labels.size / 2:
             continue
-        found = [
-            _recalibrate(labels, logits, drawn, left, calibration=calibration, prior=prior, thresholds=thresholds)
-            for drawn, left in draw_local(labels, patients, size=size, draws=draws, seed=seed)
-        ]
-        if not found:
-            continue
-        table = np.array([rows for rows, _ in found])
-        rates[size] = {
-            name: SpreadRates(Spread.summarise(table[:, place, 0]), Spread.summarise(table[:, place, 1]))
-            for place, name in enumerate(thresholds)
-        }
-        errors[size] = Spread.summarise(np.array([error for _, error in found]))
+        found = measure_local(
+            labels, logits, patients,
+            calibration=calibration, prior=prior, thresholds=thresholds, size=size, draws=draws, seed=seed,
+        )  # fmt: skip
+        if found is not None:
+            rates[size], errors[size] = found
     return Transfer(
         assumed=prior,
         estimated=estimated,
@@ -158,6 +152,36 @@ def measure_transfer(
         draws=draws,
         seed=seed,
     )
+
+
+def measure_local(
+    labels: BoolArray,
+    logits: DoubleArray,
+    patients: list[str],
+    *,
+    calibration: Calibration,
+    prior: float,
+    thresholds: Mapping[str, float],
+    size: int,
+    draws: int,
+    seed: int,
+) -> tuple[dict[str, SpreadRates], Spread] | None:
+    """Return rates by threshold and ECE on the rest after `size` local pictures refitted calibration and thresholds.
+
+    None where no draw leaves both classes on either side; arguments are as for `measure_transfer`.
+    """
+    found = [
+        _recalibrate(labels, logits, drawn, left, calibration=calibration, prior=prior, thresholds=thresholds)
+        for drawn, left in draw_local(labels, patients, size=size, draws=draws, seed=seed)
+    ]
+    if not found:
+        return None
+    table = np.array([rows for rows, _ in found])
+    rates = {
+        name: SpreadRates(Spread.summarise(table[:, place, 0]), Spread.summarise(table[:, place, 1]))
+        for place, name in enumerate(thresholds)
+    }
+    return rates, Spread.summarise(np.array([error for _, error in found]))
 
 
 def draw_local(

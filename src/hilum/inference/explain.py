@@ -27,6 +27,7 @@ The map's mean plus a bias is the logit: a tenth of the picture at 10 adds 1 to 
 _FIRST_COLOUR = 0.25
 _PANEL_SIDES = (360, 1024)
 _INK, _SOFT_INK, _PAPER = (31, 41, 51), (91, 102, 115), (255, 255, 255)
+_FRAME = (120, 200, 220)
 
 
 def fit_full_scale(cams: Sequence[FloatArray]) -> float:
@@ -82,11 +83,14 @@ def panel(
     label: Label,
     title: str = "",
     full_scale: float = FULL_SCALE,
+    familiarity: float | None = None,
+    box: Sequence[float] | None = None,
 ) -> UInt8Array:
     """Return picture and overlay side by side, RGB (h, w, 3), with all text in the margins and none over the picture.
 
     `label` is the model's decision. Above the pictures stands `title` (such as the file name), below them label,
-    probability and threshold, and the scale of the colours. Each picture is shown with its shorter side between 360 and
+    probability, threshold and familiarity, and the scale of the colours. A thin frame shows the `box` that the
+    classifier saw: top, bottom, left and right edge as shares of the sides; None: it saw the whole picture. Each picture is shown with its shorter side between 360 and
     1,024 pixels.
     """
     factor = float(np.clip(1.0, *(side / min(gray.shape) for side in _PANEL_SIDES)))
@@ -98,17 +102,28 @@ def panel(
     page.paste(Image.fromarray(large).convert("RGB"), (margin, top))
     page.paste(Image.fromarray(overlay(large, cam, full_scale=full_scale)), (2 * margin + width, top))
     draw = ImageDraw.Draw(page)
+    if box is not None:
+        for x in (margin, 2 * margin + width):
+            _draw_frame(draw, box, x=x, y=top, width=width, height=height)
     font, small = ImageFont.load_default(text), ImageFont.load_default(text * 0.8)
     below = top + height + text // 2
     if title:
         draw.text((margin, text // 2), _shorten(title, draw, small, 2 * width), fill=_SOFT_INK, font=small)
     draw.text((margin, below), str(label), fill=_INK, font=font)
     verdict = f"probability {probability:.3f}, threshold {threshold:.3f}"
+    if familiarity is not None:
+        verdict += f", familiarity {familiarity:.3f}"
     draw.text((margin, below + text * 1.5), verdict, fill=_SOFT_INK, font=small)
     page.paste(Image.fromarray(draw_scale(width, text)), (2 * margin + width, below))
     legend = f"evidence for PNEUMONIA: 0 to {full_scale:g} logits or more"
     draw.text((2 * margin + width, below + text * 1.5), legend, fill=_SOFT_INK, font=small)
     return np.asarray(page, dtype=np.uint8)
+
+
+def _draw_frame(draw: ImageDraw.ImageDraw, box: Sequence[float], *, x: int, y: int, width: int, height: int) -> None:
+    top, bottom, left, right = (min(max(float(edge), 0.0), 1.0) for edge in box)
+    corners = (x + left * width, y + top * height, x + right * width - 1, y + bottom * height - 1)
+    draw.rectangle(corners, outline=_FRAME, width=max(1, height // 300))
 
 
 def _shorten(

@@ -82,6 +82,8 @@ def _write_heatmap(prediction: Prediction, folder: Path, full_scale: float) -> N
         label=label,
         title=prediction.source,
         full_scale=full_scale,
+        familiarity=prediction.familiarity,
+        box=prediction.box,
     )
     with atomic_path(folder / name_heatmap(prediction.source)) as temporary:
         Image.fromarray(page).save(temporary)

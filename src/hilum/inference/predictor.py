@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -20,11 +21,20 @@ import numpy as np
 
 from hilum.bundle import Bundle, read_bundle, resolve_bundle
 from hilum.inference.cpus import count_cpus
-from hilum.inference.gate import Gate, GateVerdict
+from hilum.inference.familiarity import Familiarity
+from hilum.inference.framing import is_whole, place_map
+from hilum.inference.gate import (
+    can_put_right,
+    choose_view,
+    describe_repair,
+    explain_refusal,
+    put_right,
+    warn_of_distance,
+)
 from hilum.inference.preparation import Picture, Prepared, prepare_picture
 from hilum.inference.rule import DecisionRule
 from hilum.inference.runtime import Mode, Network, NetworkOutput
-from hilum.types import FloatArray, Prediction, Status, UInt8Array
+from hilum.types import FloatArray, Prediction, Status, UInt8Array, View
 
 # Batches that decoding may be ahead of the network: enough to bridge some large pictures among small ones.
 _BATCHES_AHEAD = 4
@@ -39,22 +49,26 @@ class Predictor:
         self,
         bundle: Bundle,
         network: Network,
-        gate: Gate | None,
+        familiarity: Familiarity | None,
         rule: DecisionRule,
         *,
         mode: Mode = Mode.THROUGHPUT,
         threads: int | None = None,
         judge_all: bool = False,
+        strict: bool = False,
+        fix: bool = False,
         keep_pictures: bool = False,
     ) -> None:
         """Put the parts together; `open` does so for a bundle, and explains the options."""
         self.bundle = bundle
         self.rule = rule
         self._network = network
-        self._gate = gate
+        self._familiarity = familiarity
         self._mode = mode
         self._threads = threads or count_cpus()
         self._judge_all = judge_all
+        self._strict = strict
+        self._fix = fix
         self._keep_pictures = keep_pictures
 
     @classmethod
@@ -66,6 +80,8 @@ class Predictor:
         threads: int | None = None,
         rule: DecisionRule | None = None,
         judge_all: bool = False,
+        strict: bool = False,
+        fix: bool = False,
         keep_pictures: bool = False,
     ) -> Self:
         """Load a bundle.
@@ -76,6 +92,8 @@ class Predictor:
             threads: processors to use; none given: all that the process may use.
             rule: how logits become verdicts; none given: as the bundle stores it.
             judge_all: give pictures that the input gate rejects a verdict all the same. Their status stays.
+            strict: reject pictures, too, that are unlike those of training (familiarity below 0.01).
+            fix: turn and invert what the locator takes for a radiograph shown wrongly, and score it so.
             keep_pictures: put the decoded pictures into the predictions, for heat maps.
 
         Raises:
@@ -86,11 +104,13 @@ class Predictor:
         return cls(
             bundle,
             Network.open(bundle, mode=mode, threads=threads),
-            None if bundle.gate is None else Gate.load(bundle.gate),
+            Familiarity.open(bundle),
             rule or DecisionRule.choose(bundle),
             mode=Mode(mode),
             threads=threads,
             judge_all=judge_all,
+            strict=strict,
+            fix=fix,
             keep_pictures=keep_pictures,
         )
 
@@ -154,52 +174,76 @@ class Predictor:
 
     def _answer(self, pending: deque[Prepared], output: NetworkOutput) -> Iterator[Prediction]:
         """Yield predictions for the next pictures that are pending, one for each of `output`, and failures between."""
-        answered: list[Prepared] = []
-        pixels: list[UInt8Array] = []
-        colours: list[float] = []
-        while len(pixels) < len(output.logit):
-            prepared = pending.popleft()
-            answered.append(prepared)
-            if prepared.pixels is not None:
-                pixels.append(prepared.pixels)
-                colours.append(prepared.colour)
-        probabilities = self.rule.calibrate(output.logit)
-        verdicts = None
-        if self._gate is not None:
-            verdicts = self._gate.judge(np.stack(pixels), output.features, colours=colours)
         index = 0
-        for prepared in answered:
+        while index < len(output.logit):
+            prepared = pending.popleft()
             if prepared.pixels is None:
                 yield _report_failure(prepared)
                 continue
-            yield self._judge(
-                prepared,
-                logit=float(output.logit[index]),
-                probability=probabilities[index],
-                cam=output.cam[index],
-                gate=None if verdicts is None else verdicts[index],
-            )
+            answer = output.take(index)
             index += 1
+            yield self._mend(prepared, answer) or self._judge(prepared, answer)
 
-    def _judge(
-        self, prepared: Prepared, *, logit: float, probability: float, cam: FloatArray, gate: GateVerdict | None
-    ) -> Prediction:
+    def _mend(self, prepared: Prepared, answer: NetworkOutput) -> Prediction | None:
+        """Score a radiograph that is shown wrongly once more, as it should be shown; None where there is no need."""
+        if not self._fix or answer.views is None or prepared.pixels is None:
+            return None
+        view = choose_view(answer.views[0])
+        if not can_put_right(view):
+            return None
+        pixels = put_right(prepared.pixels, view)
+        again = self._network.infer_apart(pixels[None])
+        if again.views is None or choose_view(again.views[0]) is not View.FRONTAL:
+            return None
+        picture = None if prepared.picture is None else put_right(prepared.picture, view)
+        mended = self._judge(replace(prepared, pixels=pixels, picture=picture), again)
+        return replace(mended, message=f"{describe_repair(view)} {mended.message}".rstrip(), view=view)
+
+    def _judge(self, prepared: Prepared, answer: NetworkOutput) -> Prediction:
+        """Say what is to be said of one picture, with the network's output for it alone."""
+        logit, box = float(answer.logit[0]), answer.box[0]
         if not math.isfinite(logit):
             return Prediction(prepared.source, Status.ERROR, message="The network's output is not a finite number.")
-        accepted = gate is None or gate.accepted
-        judged = accepted or self._judge_all
+        assert prepared.pixels is not None
+        view = None if answer.views is None else answer.views[0]
+        familiarity, too_far = self._measure(answer.features)
+        reason = ""
+        if self.gated:
+            reason = explain_refusal(prepared.pixels, view, colour=prepared.colour) or too_far
+        if reason and self.bundle.spec.preprocess.field is not None and is_whole(box):
+            reason += " The whole picture was looked at, for no lungs were found."
+        judged = not reason or self._judge_all
+        probability = self.rule.calibrate(answer.logit)[0]
         return Prediction(
             prepared.source,
-            Status.OK if accepted else Status.NOT_CHEST_XRAY,
+            Status.NOT_CHEST_XRAY if reason else Status.OK,
             probability=probability if judged else None,
             logit=logit,
             prediction=self.rule.decide(probability) if judged else None,
             threshold=self.rule.threshold if judged else None,
-            message="" if gate is None else gate.reason,
-            gate_score=None if gate is None else gate.score,
-            cam=cam,
+            message=reason or warn_of_distance(familiarity),
+            familiarity=familiarity,
+            view=None if view is None else choose_view(view),
+            box=None if is_whole(box) else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            cam=place_map(answer.cam[0], box),
             picture=prepared.picture,
         )
+
+    @property
+    def gated(self) -> bool:
+        """Whether anything is refused: by the locator, or by the distance of a bundle of schema version 1."""
+        return self._network.sees_views or self._familiarity is not None
+
+    def _measure(self, features: FloatArray) -> tuple[float | None, str]:
+        """Return the familiarity of one picture's features (1, f), and why it is refused for that, mostly empty."""
+        if self._familiarity is None:
+            return None, ""
+        if self._familiarity.limit is not None:
+            distance = float(self._familiarity.measure(features)[0]) / self._familiarity.limit
+            refused = f"Unlike the radiographs the model was trained on (distance {distance:.2f}, limit 1.00)."
+            return None, refused if distance > 1 else ""
+        (familiarity,) = self._familiarity.rank(features)
+        return familiarity, warn_of_distance(familiarity) if self._strict else ""
 
 
 def _report_failure(prepared: Prepared) -> Prediction:

@@ -47,7 +47,7 @@ def prepare_picture(picture: Picture, spec: PreprocessSpec, *, keep_picture: boo
     item = picture if isinstance(picture, Item) else _name_picture(picture)
     try:
         # A JPEG may be decoded at a reduced scale of at least twice the network's input, as in training.
-        gray, meta = _read(item.content, at_least=2 * spec.size)
+        gray, meta = _read(item.content, at_least=2 * spec.side)
         return Prepared(
             source=item.name,
             pixels=resize(gray, spec),

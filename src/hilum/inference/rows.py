@@ -19,11 +19,11 @@ from hilum.errors import ConfigError
 from hilum.files import atomic_path
 from hilum.types import Prediction
 
-COLUMNS = ("path", "status", "probability", "logit", "prediction", "threshold", "message")
+COLUMNS = ("path", "status", "probability", "logit", "prediction", "threshold", "message", "familiarity")
 ZONE_COLUMNS = (*COLUMNS, "zone")
 """The columns where zones are asked for."""
 Row = dict[str, str | float | None]
-_NUMBERS = frozenset({"probability", "logit", "threshold"})
+_NUMBERS = frozenset({"probability", "logit", "threshold", "familiarity"})
 _BLOCK = 10_000
 
 
@@ -73,6 +73,7 @@ def build_row(prediction: Prediction, columns: Sequence[str] = COLUMNS) -> Row:
         "prediction": None if prediction.prediction is None else str(prediction.prediction),
         "threshold": prediction.threshold,
         "message": prediction.message,
+        "familiarity": prediction.familiarity,
         "zone": None if prediction.zone is None else str(prediction.zone),
     }
     return {name: row[name] for name in columns}

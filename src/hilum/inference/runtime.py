@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,12 +14,15 @@ import numpy as np
 from hilum.bundle import Bundle, Precision
 from hilum.errors import BundleError
 from hilum.inference.cpus import count_cpus
+from hilum.inference.framing import WHOLE
 from hilum.inference.vino import ov
 from hilum.types import FloatArray, UInt8Array
 
 __all__ = ["Mode", "Network", "NetworkOutput", "count_cpus"]
 
 OUTPUTS = ("logit", "cam", "features")
+LOCATED = ("box", "views")
+"""What the locator adds; networks of bundles of schema version 1 have none."""
 THROUGHPUT_BATCH = 4
 """Larger batches are no quicker with one stream a processor, and cost memory, delay, and more where one is not full."""
 
@@ -33,11 +36,35 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkOutput:
-    """What the network says of n pictures: `logit` (n,), `cam` (n, h, w) and pooled `features` (n, 2048), float32."""
+    """What the network says of n pictures, float32.
+
+    `logit` (n,), `cam` (n, h, w) of what the classifier sees, pooled `features` (n, 2048), its `box` (n, 4) in the
+    picture as `hilum.model.crop.LungCrop` gives it, and logits (n, 6) of the `views`, None without a locator.
+    """
 
     logit: FloatArray
     cam: FloatArray
     features: FloatArray
+    box: FloatArray
+    views: FloatArray | None
+
+    def take(self, index: int) -> NetworkOutput:
+        """Return what is said of one picture, n being 1."""
+        row = slice(index, index + 1)
+        view = None if self.views is None else self.views[row]
+        return NetworkOutput(self.logit[row], self.cam[row], self.features[row], self.box[row], view)
+
+    @classmethod
+    def join(cls, outputs: Sequence[NetworkOutput]) -> NetworkOutput:
+        """Return several outputs, at least one, as one."""
+        views = [output.views for output in outputs if output.views is not None]
+        return cls(
+            logit=np.concatenate([output.logit for output in outputs]),
+            cam=np.concatenate([output.cam for output in outputs]),
+            features=np.concatenate([output.features for output in outputs]),
+            box=np.concatenate([output.box for output in outputs]),
+            views=np.concatenate(views) if views else None,
+        )
 
 
 class Network:
@@ -46,6 +73,8 @@ class Network:
     def __init__(self, compiled: Any, *, batch: int, size: int) -> None:
         self._compiled = compiled
         self._requests = [compiled.create_infer_request() for _ in range(_count_requests(compiled))]
+        self._apart: Any = None
+        self._located = all(_has_output(compiled, name) for name in LOCATED)
         self.batch = batch
         self.size = size
 
@@ -71,7 +100,7 @@ class Network:
         """
         spec = bundle.spec
         return cls.load(
-            bundle.network, size=spec.preprocess.size, precision=spec.precision, mode=mode, threads=threads, batch=batch
+            bundle.network, size=spec.preprocess.side, precision=spec.precision, mode=mode, threads=threads, batch=batch
         )
 
     @classmethod
@@ -113,15 +142,25 @@ class Network:
             ) from None
         return cls(compiled, batch=batch, size=size)
 
+    @property
+    def sees_views(self) -> bool:
+        """Whether there is a locator in it."""
+        return self._located
+
     def infer(self, pictures: UInt8Array) -> NetworkOutput:
         """Score (n, size, size) pictures, gray 0-255; n may be any number, 0 too."""
         outputs = list(
             self.stream(pictures[start : start + self.batch] for start in range(0, len(pictures), self.batch))
         )
-        if not outputs:
-            shapes = [list(self._compiled.output(name).shape)[1:] for name in OUTPUTS]
-            return NetworkOutput(*(np.empty((0, *shape), dtype=np.float32) for shape in shapes))
-        return NetworkOutput(*(np.concatenate([getattr(output, name) for output in outputs]) for name in OUTPUTS))
+        return NetworkOutput.join(outputs) if outputs else self._collect(self._requests[0], 0)
+
+    def infer_apart(self, pictures: UInt8Array) -> NetworkOutput:
+        """Score up to `batch` pictures while a stream may be under way."""
+        if self._apart is None:
+            self._apart = self._compiled.create_infer_request()
+        padded = self._pad(pictures)
+        self._apart.start_async([padded], share_inputs=True)
+        return self._collect(self._apart, len(pictures))
 
     def stream(self, batches: Iterable[UInt8Array]) -> Iterator[NetworkOutput]:
         """Score batches of 1 to `batch` pictures; yield one output a batch, in order.
@@ -135,7 +174,7 @@ class Network:
             for pictures in batches:
                 if not free:
                     request, _, count = running.popleft()
-                    output = _collect(request, count)
+                    output = self._collect(request, count)
                     free.append(request)
                     yield output
                 padded = self._pad(pictures)
@@ -144,7 +183,7 @@ class Network:
                 running.append((request, padded, len(pictures)))  # the shared input must live as long as the request
             while running:
                 request, _, count = running.popleft()
-                yield _collect(request, count)
+                yield self._collect(request, count)
         finally:
             for request, _, _ in running:
                 request.wait()
@@ -161,6 +200,21 @@ class Network:
         padded = np.zeros((self.batch, self.size, self.size), dtype=np.uint8)
         padded[:count] = pictures
         return padded
+
+    def _collect(self, request: Any, count: int) -> NetworkOutput:
+        """Wait for a request and copy what it says of the first `count` pictures: its memory is used again."""
+        request.wait()
+
+        def copy(name: str) -> FloatArray:
+            return np.array(request.get_tensor(name).data[:count], dtype=np.float32, copy=True)
+
+        box = copy("box") if self._located else np.tile(np.asarray(WHOLE, dtype=np.float32), (count, 1))
+        logit, cam, features = map(copy, OUTPUTS)
+        return NetworkOutput(logit, cam, features, box, copy("views") if self._located else None)
+
+
+def _has_output(compiled: Any, name: str) -> bool:
+    return any(name in output.get_names() for output in compiled.outputs)
 
 
 def choose_options(precision: Precision, *, mode: Mode, threads: int) -> dict[str, Any]:
@@ -192,11 +246,3 @@ def _check_interface(model: Any, size: int) -> None:
     missing = [name for name in OUTPUTS if name not in names]
     if missing:
         raise ValueError(f"it has no output {missing[0]}")
-
-
-def _collect(request: Any, count: int) -> NetworkOutput:
-    """Wait for a request and copy what it says of the first `count` pictures: its memory is used again."""
-    request.wait()
-    return NetworkOutput(
-        *(np.array(request.get_tensor(name).data[:count], dtype=np.float32, copy=True) for name in OUTPUTS)
-    )

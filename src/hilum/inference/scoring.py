@@ -11,7 +11,7 @@ import numpy as np
 from hilum.bundle import Bundle, Precision, read_bundle, resolve_bundle
 from hilum.errors import ImageReadError
 from hilum.inference.cpus import count_cpus
-from hilum.inference.gate import Gate
+from hilum.inference.familiarity import Familiarity
 from hilum.inference.predictor import Predictor
 from hilum.inference.rule import DecisionRule
 from hilum.inference.runtime import Mode, Network
@@ -61,16 +61,16 @@ class BundleScorer:
         return Network.open(self.bundle, mode=Mode.THROUGHPUT)
 
     def score_prepared(self, pictures: UInt8Array) -> DoubleArray:
-        """Return the logits (n,) of prepared pictures (n, size, size), those that `score` gives."""
+        """Return the logits (n,) of prepared pictures (n, side, side), those that `score` gives."""
         return self._network.infer(pictures).logit.astype(np.float64)
 
     def score(self, paths: Sequence[str]) -> Iterator[Score | ImageReadError]:
         """Yield a Score, or the ImageReadError of a picture that cannot be read, for each path in order."""
-        gate = None if self.bundle.gate is None else Gate.load(self.bundle.gate)
-        predictor = Predictor(self.bundle, self._network, gate, DecisionRule.choose(self.bundle))
+        familiarity = Familiarity.open(self.bundle)
+        predictor = Predictor(self.bundle, self._network, familiarity, DecisionRule.choose(self.bundle))
         for prediction in predictor.predict(paths):
             if prediction.logit is None or prediction.cam is None:
                 yield ImageReadError(prediction.message, status=prediction.status)
             else:
-                refused = None if gate is None else prediction.status is Status.NOT_CHEST_XRAY
-                yield Score(prediction.logit, prediction.cam, refused=refused)
+                refused = prediction.status is Status.NOT_CHEST_XRAY if predictor.gated else None
+                yield Score(prediction.logit, prediction.cam, refused=refused, familiarity=prediction.familiarity)

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from hilum.bundle import Precision
 from hilum.errors import ConfigError
-from hilum.inference.runtime import OUTPUTS
+from hilum.inference.runtime import LOCATED, OUTPUTS
 from hilum.inference.vino import ov
+from hilum.model.crop import LungCrop
 from hilum.model.network import RadiographNet
 from hilum.preprocess import PreprocessSpec
 
@@ -25,12 +26,13 @@ INPUT = "pictures"
 
 
 class ExportedNetwork(nn.Module):
-    """A RadiographNet with its preprocessing inside.
+    """A RadiographNet with its preprocessing and the locator inside.
 
-    Takes uint8 (n, size, size), gray 0-255, and normalises as `hilum.preprocess.normalise` does. Returns `logit` (n,),
-    `cam` (n, h, w) and `features` (n, 2048) as `RadiographNet.forward_maps` does; the map is a 1 x 1 convolution, and
-    the logit is taken from it, so that the two cannot disagree. Of a network that tells pathogens apart only the
-    logit of PNEUMONIA is exported.
+    Takes uint8 (n, side, side), gray 0-255, cuts the lungs out where the preprocessing says so, and normalises as
+    `hilum.preprocess.normalise` does. Returns `logit` (n,), `cam` (n, h, w) of what the classifier sees and `features`
+    (n, 2048) as `RadiographNet.forward_maps` does, and `box` (n, 4) and `views` (n, 6) as `LungCrop`. The map is a
+    1 x 1 convolution, and the logit is taken from it, so that the two cannot disagree. Of a network that tells
+    pathogens apart only the logit of PNEUMONIA is exported.
     """
 
     mean: Tensor
@@ -41,28 +43,30 @@ class ExportedNetwork(nn.Module):
     def __init__(self, network: RadiographNet, spec: PreprocessSpec) -> None:
         super().__init__()
         self.network = network.eval()
+        self.crop = LungCrop(spec)
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None])
         self.register_buffer("std", torch.tensor(spec.std)[:, None, None])
         self.register_buffer("head", network.fc.weight.detach()[:1, :, None, None])
         self.register_buffer("bias", network.fc.bias.detach()[:1])
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logit, cam and features."""
-        normalised = ((pictures.float() / 255)[:, None] - self.mean) / self.std
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return logit, cam, features, box and view."""
+        seen, box, view = self.crop(pictures)
+        normalised = ((seen / 255)[:, None] - self.mean) / self.std
         maps = self.network.compute_feature_maps(normalised)
         cam = F.conv2d(maps, self.head).squeeze(1)
-        return cam.mean((1, 2)) + self.bias, cam, maps.mean((2, 3))
+        return cam.mean((1, 2)) + self.bias, cam, maps.mean((2, 3)), box, view
 
 
 def convert_to_openvino(network: RadiographNet, spec: PreprocessSpec) -> Any:
     """Return the network as an `openvino.Model` with any number of pictures a batch."""
     module = ExportedNetwork(network, spec)
-    example = torch.zeros((2, spec.size, spec.size), dtype=torch.uint8)
-    shape = ov.PartialShape([-1, spec.size, spec.size])
+    example = torch.zeros((2, spec.side, spec.side), dtype=torch.uint8)
+    shape = ov.PartialShape([-1, spec.side, spec.side])
     with torch.inference_mode(), _quiet():
         model = ov.convert_model(module, example_input=example, input=[shape])
     model.input().get_tensor().set_names({INPUT})
-    for output, name in zip(model.outputs, OUTPUTS, strict=True):
+    for output, name in zip(model.outputs, (*OUTPUTS, *LOCATED), strict=True):
         output.get_tensor().set_names({name})
     return model
 
@@ -78,7 +82,7 @@ def save_onnx(network: RadiographNet, spec: PreprocessSpec, path: Path) -> None:
     Raises:
         ConfigError: the packages that write ONNX are not installed.
     """
-    example = torch.zeros((2, spec.size, spec.size), dtype=torch.uint8)
+    example = torch.zeros((2, spec.side, spec.side), dtype=torch.uint8)
     try:
         with torch.inference_mode(), _quiet():
             torch.onnx.export(
@@ -88,7 +92,7 @@ def save_onnx(network: RadiographNet, spec: PreprocessSpec, path: Path) -> None:
                 dynamo=True,
                 external_data=False,
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=[*OUTPUTS, *LOCATED],
                 dynamic_shapes=({0: torch.export.Dim("n")},),
             )
     except ModuleNotFoundError as error:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hilum.augment import Augmenter, Parameters, draw_parameters, to_device
 from hilum.config import AugmentConfig
+from hilum.model.crop import LungCrop
 from hilum.model.inputs import normalise_on_device
 from hilum.preprocess import PreprocessSpec
 from hilum.types import BoolArray, DoubleArray, FloatArray, IntArray, UInt8Array
@@ -48,7 +49,7 @@ class TrainingFeed:
     """The augmented batches of an epoch: a shuffled pass, or with `weights` (n,) as many random draws.
 
     Args:
-        images: prepared images (m, s, s) uint8.
+        images: prepared images (m, side, side) uint8.
         targets: (n, outputs) float32, as `hilum.data.targets.build_targets` gives them.
         rows: the places (n,) of the images of `targets` in `images`.
         augment: what is changed at random.
@@ -57,7 +58,9 @@ class TrainingFeed:
         seed: with the epoch it decides order and changes.
         device: where batches are made.
         weights: how often each image is drawn, in proportion, with replacement.
-        lungs: lung masks (n, s, s), widened a little; without them no corners are exchanged.
+        lungs: lung masks (n, side, side), widened a little; without them no corners are exchanged.
+        frames: the box (m, 4) of each image that the classifier sees, as `hilum.model.crop.find_frames` gives it;
+            without them the whole.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class TrainingFeed:
         device: torch.device,
         weights: DoubleArray | None = None,
         lungs: BoolArray | None = None,
+        frames: FloatArray | None = None,
     ) -> None:
         self.rows = rows
         self.config = augment
@@ -84,6 +88,7 @@ class TrainingFeed:
         self.images = ImageStore(images, device)
         self.lungs = ImageStore(lungs, device) if lungs is not None and augment.exchanges_corners else None
         self.targets = torch.from_numpy(targets).to(device)
+        self.frames = None if frames is None else torch.from_numpy(frames).to(device)
         self.augmenter = Augmenter(augment, size=spec.size, device=device)
 
     def __len__(self) -> int:
@@ -106,12 +111,16 @@ class TrainingFeed:
     def augment(self, places: IntArray, parameters: Parameters) -> Tensor:
         """Return the images at `places` (k,) of the training images, changed, (k, s, s) uint8."""
         images = self.images.take(self.rows[places])
+        frames = None
+        if self.frames is not None:
+            frames = self.frames.index_select(0, to_device(torch.from_numpy(self.rows[places]), self.device))
         if self.lungs is None:
-            return self.augmenter(images, parameters)
+            return self.augmenter(images, parameters, frames=frames)
         partners = np.minimum((parameters.partner * len(self.rows)).astype(np.int64), len(self.rows) - 1)
         return self.augmenter(
             images,
             parameters,
+            frames=frames,
             lungs=self.lungs.take(places),
             partners=self.images.take(self.rows[partners]),
             partner_lungs=self.lungs.take(partners),
@@ -119,10 +128,20 @@ class TrainingFeed:
 
 
 class PlainFeed:
-    """Images as they are, in order, for validation."""
+    """Images as they are, in order, for validation; `frames` as for `TrainingFeed`."""
 
-    def __init__(self, images: UInt8Array, rows: IntArray, *, spec: PreprocessSpec, device: torch.device) -> None:
+    def __init__(
+        self,
+        images: UInt8Array,
+        rows: IntArray,
+        *,
+        spec: PreprocessSpec,
+        device: torch.device,
+        frames: FloatArray | None = None,
+    ) -> None:
         self.rows = rows
+        self.frames = None if frames is None else torch.from_numpy(frames[rows]).to(device)
+        self.crop = None if frames is None else LungCrop(spec).to(device)
         self.spec = spec
         self.images = ImageStore(np.asarray(images[rows]), device)
         self.block = _BLOCK[device.type]
@@ -131,7 +150,10 @@ class PlainFeed:
         """Yield network input (b, 3, s, s) float32, on the device."""
         for start in range(0, len(self.rows), self.block):
             places = np.arange(start, min(start + self.block, len(self.rows)))
-            yield normalise_on_device(self.images.take(places), self.spec)
+            images = self.images.take(places)
+            if self.crop is not None and self.frames is not None:
+                images = self.crop.cut(images.float(), self.frames[start : start + self.block])
+            yield normalise_on_device(images, self.spec)
 
 
 def draw_order(count: int, *, seed: int, epoch: int, weights: DoubleArray | None = None) -> IntArray:

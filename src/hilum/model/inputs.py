@@ -9,7 +9,7 @@ from hilum.preprocess import PreprocessSpec
 
 
 def normalise_on_device(images: Tensor, spec: PreprocessSpec) -> Tensor:
-    """Turn (n, s, s) uint8 images into (n, 3, s, s) float32 network input, bit for bit as `normalise` does on a CPU."""
+    """Turn (n, s, s) images, 0-255, into (n, 3, s, s) float32 network input, just as `normalise` does on a CPU."""
     scaled = images.float() / 255
     # Plain numbers and not tensors: those would have to be sent to the device, which then waits.
     channels = [(scaled - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True)]

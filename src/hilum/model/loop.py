@@ -159,6 +159,7 @@ class Trainer:
         """Set what learns in this epoch. BatchNorm statistics follow the data in both phases unless frozen."""
         self.network.train()
         self.network.freeze_backbone(epoch < self.config.head_epochs)
+        self.network.freeze_stages(self.config.freeze)
         if self.config.batch_norm == "freeze":
             self.network.freeze_batch_norm()
         phase = "head" if epoch < self.config.head_epochs else "all"

@@ -65,6 +65,15 @@ class RadiographNet(ResNet50):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("fc.") or not frozen)
 
+    def freeze_stages(self, last: str) -> None:
+        """Stop the learning of the stages up to `last` (a name in STAGES, or none), BatchNorm statistics included."""
+        names = [names[-1].replace("bn1", "conv1") for names in STAGES]
+        if last == "none":
+            return
+        for stage in STAGES[: names.index(last) + 1]:
+            for name in stage:
+                self.get_submodule(name).eval().requires_grad_(False)
+
     def freeze_batch_norm(self) -> None:
         """Put every BatchNorm into evaluation mode: its statistics stay as they are."""
         for module in self.modules():

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from hilum.augment import to_device
+from hilum.bundle import describe_input
 from hilum.data.cache import read_prepared
 from hilum.errors import BundleError, ImageReadError
+from hilum.inference.framing import WHOLE, place_map
+from hilum.model.crop import LungCrop
 from hilum.model.device import (
     choose_device,
     choose_dtype,
@@ -59,6 +62,7 @@ class RunScorer:
         load_strictly(self.network, read_state(run.weights), source=str(run.weights))
         with explain_device_errors(self.device, smaller=_SMALLER):
             self.network.eval().to(self.device).to(memory_format=torch.channels_last)
+            self.crop = None if self.spec.field is None else LungCrop(self.spec).to(self.device)
 
     @classmethod
     def open(cls, folder: Path, *, device: str = "auto") -> RunScorer:
@@ -77,7 +81,7 @@ class RunScorer:
         return {
             "Network": "ResNet-50, one logit",
             "Initial weights": str(provenance["weights"]["name"]),
-            "Input": f"{self.spec.size} x {self.spec.size} pixels, gray in three channels",
+            "Input": describe_input(self.spec),
             "Trained on": f"{count.get('train', 0):,} pictures, epoch chosen on {count.get('val', 0):,}",
             "Epochs": f"{config.train.head_epochs} (head only) + {config.train.epochs} (whole network)",
             "Precision of training": str(provenance["precision"]),
@@ -137,12 +141,12 @@ class RunScorer:
             yield item if isinstance(item, ImageReadError) else next(scores)
 
     def score_prepared(self, images: UInt8Array) -> DoubleArray:
-        """Return the logits (n,) of prepared images (n, size, size), those that `score` gives."""
+        """Return the logits (n,) of prepared images (n, side, side), those that `score` gives."""
         with _exact():
             return self._compute_logits(images, torch.float32)
 
     def score_quickly(self, images: UInt8Array) -> DoubleArray:
-        """Return the logits (n,) of prepared images (n, size, size) alone, in half precision where that is quicker.
+        """Return the logits (n,) of prepared images (n, side, side) alone, in half precision where that is quicker.
 
         Logits differ from those of `score` by a hundredth at most in float16 (CUDA), by a tenth in bfloat16 (CPU):
         enough to rank recipes, not to report figures.
@@ -152,30 +156,32 @@ class RunScorer:
         return logits if np.isfinite(logits).all() else self.score_prepared(images)
 
     def score_pictures(self, images: UInt8Array) -> list[Score]:
-        """Score prepared images (n, size, size), at least one."""
+        """Score prepared images (n, side, side), at least one."""
 
-        def forward(inputs: Tensor) -> list[Tensor]:
+        def forward(inputs: Tensor, boxes: Tensor) -> list[Tensor]:
             output = self.network.forward_maps(inputs)
-            return [values for values in (output.logit, output.cam, output.pathogen) if values is not None]
+            found = (output.logit, output.cam, boxes, output.pathogen)
+            return [values for values in found if values is not None]
 
         with _exact():
-            logits, cams, *found = self._compute(images, forward)
+            logits, cams, boxes, *found = self._compute(images, forward)
         if not np.isfinite(logits).all():
             raise BundleError(f"{self.run.weights} gives values that are not finite; train it again.")
         pathogens = found[0].tolist() if found else [None] * len(cams)
         return [
-            Score(logit, cam, pathogen) for logit, cam, pathogen in zip(logits.tolist(), cams, pathogens, strict=True)
+            Score(logit, place_map(cam, box), pathogen)
+            for logit, cam, box, pathogen in zip(logits.tolist(), cams, boxes, pathogens, strict=True)
         ]
 
     def _compute_logits(self, images: UInt8Array, dtype: torch.dtype) -> DoubleArray:
-        def forward(inputs: Tensor) -> list[Tensor]:
+        def forward(inputs: Tensor, _: Tensor) -> list[Tensor]:
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32):
                 return [self.network(inputs)[:, 0]]
 
         found = self._compute(images, forward)
         return found[0].astype(np.float64) if found else np.empty(0)
 
-    def _compute(self, images: UInt8Array, forward: Callable[[Tensor], list[Tensor]]) -> list[FloatArray]:
+    def _compute(self, images: UInt8Array, forward: Callable[[Tensor, Tensor], list[Tensor]]) -> list[FloatArray]:
         """Return each tensor that `forward` gives, (n, ...), over all images; smaller batches where memory is short.
 
         Nothing waits for the device before the last batch is under way.
@@ -189,7 +195,7 @@ class RunScorer:
             while start < len(images):
                 block = images[start : start + self.batch]
                 try:
-                    outputs.append(forward(self._prepare(block)))
+                    outputs.append(forward(*self._prepare(block)))
                 except RuntimeError as error:
                     if not is_out_of_memory(error) or len(block) == 1:
                         raise
@@ -200,10 +206,13 @@ class RunScorer:
             # Here the computation is waited for, and here its errors on a GPU come to light.
             return [torch.cat(parts).float().cpu().numpy() for parts in zip(*outputs, strict=True)]
 
-    def _prepare(self, block: UInt8Array) -> Tensor:
-        """Return network input (b, 3, size, size) on the device."""
+    def _prepare(self, block: UInt8Array) -> tuple[Tensor, Tensor]:
+        """Return network input (b, 3, size, size) on the device, and the boxes (b, 4) that it shows."""
         images = to_device(torch.from_numpy(np.array(block)), self.device)
-        return normalise_on_device(images, self.spec).contiguous(memory_format=torch.channels_last)
+        boxes = torch.tensor(WHOLE).expand(len(images), 4)
+        if self.crop is not None:
+            images, boxes, _ = self.crop(images)
+        return normalise_on_device(images, self.spec).contiguous(memory_format=torch.channels_last), boxes
 
 
 def _choose_half(device: torch.device) -> torch.dtype:

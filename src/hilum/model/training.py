@@ -25,6 +25,7 @@ from hilum.data.targets import build_targets
 from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
 from hilum.files import new_folder, read_json, write_json
 from hilum.model import run as run_folder
+from hilum.model.crop import find_frames
 from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors
 from hilum.model.draws import weigh_train
 from hilum.model.feed import PlainFeed, TrainingFeed
@@ -223,6 +224,7 @@ def _build_trainer(
     lungs = None
     if config.needs_lungs:
         lungs = open_lungs(images, train_rows, used["sha256"].iloc[train_rows].tolist(), config.preprocess, cache)
+    frames = None if config.preprocess.field is None else find_frames(images, config.preprocess, device)
     feed = TrainingFeed(
         images,
         targets[train_rows],
@@ -234,11 +236,12 @@ def _build_trainer(
         device=device,
         weights=weigh_train(used.iloc[train_rows], images, train_rows, lungs, out, config),
         lungs=lungs,
+        frames=frames,
     )
     return Trainer(
         network.to(device),
         feed,
-        PlainFeed(images, val_rows, spec=config.preprocess, device=device),
+        PlainFeed(images, val_rows, spec=config.preprocess, device=device, frames=frames),
         torch.from_numpy(targets[val_rows]).to(device),
         out,
         config.train,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from hilum.errors import WeightsError
 from hilum.files import atomic_path, sha256_file
@@ -95,7 +95,7 @@ def load_backbone(network: RadiographNet, state: Mapping[str, Tensor], *, source
     load_strictly(network, given, source=source)
 
 
-def load_strictly(network: RadiographNet, state: Mapping[str, Tensor], *, source: str) -> None:
+def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: str, kind: str = "ResNet-50") -> None:
     """Load a state whose keys and shapes are all the network's own.
 
     Raises:
@@ -117,14 +117,14 @@ def load_strictly(network: RadiographNet, state: Mapping[str, Tensor], *, source
     if problems:
         shown = "; ".join(problems[:3])
         rest = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise WeightsError(f"The weights {source} do not fit ResNet-50: {shown}{rest}.")
+        raise WeightsError(f"The weights {source} do not fit {kind}: {shown}{rest}.")
     broken = [k for k, v in given.items() if not torch.isfinite(v).all()]
     if broken:
         raise WeightsError(f"The weights {source} hold values that are not finite, first in {broken[0]}.")
     network.load_state_dict(given)
 
 
-def save_network(network: RadiographNet, path: Path) -> None:
+def save_network(network: nn.Module, path: Path) -> None:
     """Write the network's state as .safetensors, atomically and in its plain memory layout."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
     # One entry alone: safetensors writes several in an order of chance, and equal weights shall be equal files.

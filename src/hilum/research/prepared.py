@@ -58,7 +58,7 @@ def open_battery(splits: pd.DataFrame, config: Config, *, count: int) -> tuple[U
     # Drawn by the index of the splits, so that it is the sample that `hilum.tuning.objective` draws.
     own = sample_rows(splits[splits["split"] == Split.VAL], count=count)
     places = pd.Series(used.index, index=used["path"])[own["path"]].to_numpy()
-    file = _folder(config) / f"battery-{config.preprocess.size}-{_hash_sample(own, config.preprocess)}.npy"
+    file = _folder(config) / f"battery-{config.preprocess.side}-{_hash_sample(own, config.preprocess)}.npy"
     if not file.exists():
         _write_battery(_open_used(used, config)[places], file)
     images: UInt8Array = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -76,7 +76,7 @@ def _folder(config: Config) -> Path:
 
 def _hash_sample(rows: pd.DataFrame, spec: PreprocessSpec) -> str:
     conditions = [condition.name for condition in BATTERY]
-    return sha256_bytes("\n".join([*rows["sha256"], str(spec.size), *conditions]).encode())[:16]
+    return sha256_bytes("\n".join([*rows["sha256"], str(spec.side), *conditions]).encode())[:16]
 
 
 def _write_battery(images: UInt8Array, file: Path) -> None:

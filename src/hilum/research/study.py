@@ -179,7 +179,7 @@ def _prepare(measure: StudyMeasure, configs: Sequence[Config]) -> None:
     """Decode, resize and change the images that runs share, once for each input size, and find the lungs in them."""
     for config in configs:
         prepare_lungs(measure.splits, config)
-    for config in {(config.preprocess.size, config.data.cache_dir): config for config in configs}.values():
+    for config in {(config.preprocess.side, config.data.cache_dir): config for config in configs}.values():
         open_val(measure.splits, config)
         for further in measure.sets:
             open_further(further, config)

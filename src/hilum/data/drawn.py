@@ -1,4 +1,4 @@
-"""Draws pictures that are not frontal chest radiographs, for tests of the input gate. Nothing here is a stored picture.
+"""Draws pictures that are not frontal chest radiographs, for training and testing the input gate; none is stored.
 
 `draw(kind, rng, size)` gives gray pixels (size, size), `draw_colour` a picture with colour, and `spoil` turns a
 radiograph into one that is shown wrongly (inverted, turned).
@@ -85,7 +85,7 @@ def _clouds(rng: np.random.Generator, size: int, power: float) -> DoubleArray:
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) / frequency**power
     field = np.fft.irfft2(spectrum, s=(size, size))
     low, high = np.quantile(field, (0.01, 0.99))
-    return np.clip((field - low) / (high - low), 0, 1)
+    return np.asarray(np.clip((field - low) / (high - low), 0, 1))
 
 
 # ---- photographs, textures, paper ------------------------------------------------------------------------------------
@@ -103,9 +103,9 @@ def _draw_landscape(rng: np.random.Generator, size: int) -> DoubleArray:
 
 def _draw_street(rng: np.random.Generator, size: int) -> DoubleArray:
     picture = np.repeat(np.linspace(0.9, 0.7, size)[:, None], size, axis=1)
-    for _house in range(rng.integers(4, 8)):
-        left, top = rng.integers(0, size), rng.integers(size // 8, size // 2)
-        right = left + rng.integers(size // 8, size // 3)
+    for _house in range(int(rng.integers(4, 8))):
+        left, top = int(rng.integers(0, size)), int(rng.integers(size // 8, size // 2))
+        right = left + int(rng.integers(size // 8, size // 3))
         wall = rng.uniform(0.2, 0.8)
         picture[top:, left:right] = wall
         step = int(rng.integers(size // 16, size // 8))
@@ -132,7 +132,7 @@ def _draw_grain(rng: np.random.Generator, size: int) -> DoubleArray:
     """Grass, gravel or cloth: noise of one scale."""
     scale = rng.uniform(0.6, 4) * size / 224
     field = gaussian_filter(rng.standard_normal((size, size)), (scale * rng.uniform(0.3, 3), scale))
-    return 0.5 + 0.2 * field / field.std()
+    return np.asarray(0.5 + 0.2 * field / field.std())
 
 
 def _draw_wood(rng: np.random.Generator, size: int) -> DoubleArray:
@@ -177,13 +177,13 @@ def _draw_noise(rng: np.random.Generator, size: int) -> DoubleArray:
 
 def _draw_blank(rng: np.random.Generator, size: int) -> DoubleArray:
     level = rng.choice([0.0, 1.0, rng.uniform(0.1, 0.9)])
-    return level + 0.004 * rng.standard_normal((size, size))
+    return np.asarray(level + 0.004 * rng.standard_normal((size, size)))
 
 
 def _draw_ramp(rng: np.random.Generator, size: int) -> DoubleArray:
     rows, columns = _grid(size)
     angle = rng.uniform(0, 2 * np.pi)
-    return 0.5 + 0.5 * (np.cos(angle) * (rows - 0.5) + np.sin(angle) * (columns - 0.5)) / 0.7
+    return np.asarray(0.5 + 0.5 * (np.cos(angle) * (rows - 0.5) + np.sin(angle) * (columns - 0.5)) / 0.7)
 
 
 # ---- other medical pictures ------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def _draw_ultrasound(rng: np.random.Generator, size: int) -> DoubleArray:
     depth, angle = np.hypot(rows - 0.02, columns - 0.5), np.arctan2(columns - 0.5, rows - 0.02)
     fan = (np.abs(angle) < rng.uniform(0.5, 0.75)) & (depth > 0.12) & (depth < 0.93)
     speckle = gaussian_filter(rng.exponential(1, (size, size)), (0.6, 1.6))
-    return fan * (0.15 + 0.5 * _clouds(rng, size, 1.5)) * speckle
+    return np.asarray(fan * (0.15 + 0.5 * _clouds(rng, size, 1.5)) * speckle)
 
 
 def _draw_hand(rng: np.random.Generator, size: int) -> DoubleArray:
