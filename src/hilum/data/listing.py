@@ -96,7 +96,7 @@ def list_table(path: Path) -> list[Entry]:
     problems: list[str] = []
     for line, row in _read_rows(path):
         label, split = parse_label(row["label"]), parse_split(row.get("split", ""))
-        reference = os.path.normpath(folder / row["path"])
+        reference = name_picture(path, row["path"])
         if not row["path"]:
             problems.append(f"line {line} has no path")
         elif label is None:
@@ -117,6 +117,12 @@ def list_table(path: Path) -> list[Entry]:
     if not entries:
         raise DataError(f"{path} has no rows below its header.")
     return entries
+
+
+def name_picture(table: Path, text: str) -> str:
+    """Return the reference of a picture by what stands in the path column of a CSV: relative to the CSV's folder."""
+    folder = Path(os.path.abspath(table)).parent  # noqa: PTH100 - as in list_folder
+    return os.path.normpath(folder / text.strip())
 
 
 def list_npz(path: Path) -> list[Entry]:

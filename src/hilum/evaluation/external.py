@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from hilum.data.listing import name_picture
 from hilum.data.manifest import load_data
 from hilum.data.tables import read_header
 from hilum.errors import DataError
@@ -152,8 +153,10 @@ def _read(name: str, path: Path) -> ExternalSet:
         known = [column for column in GROUPS if column in read_header(path)]
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         table.columns = [str(column).strip().lower() for column in table.columns]
-        for column in known:  # rows of a table become rows of the manifest, one for one
-            manifest[column] = table[column].to_numpy()
+        table["path"] = [name_picture(path, text) for text in table["path"]]
+        table = table.set_index("path")
+        for column in known:
+            manifest[column] = table[column].reindex(manifest["path"]).fillna("").to_numpy()
     if not (manifest["status"] == Status.OK).any():
         raise DataError(f"The set {name} ({path}) holds no readable picture with a label.")
     return ExternalSet(name, manifest)
