@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hilum.errors import ConfigError
+from hilum.files import parse_yaml, read_text
 from hilum.preprocess import PreprocessSpec
 
 
@@ -230,6 +231,8 @@ def read_run_config(path: Path) -> Config:
         ConfigError: as for `load_config`.
     """
     tree = _read_yaml(path)
+    if not tree:
+        raise ConfigError(f"The configuration {path} is empty, though each run writes all its settings; copy it again.")
     data = tree.get("data")
     if isinstance(data, dict):
         tree["data"] = {key: value for key, value in data.items() if key not in _GONE_DATA}
@@ -269,10 +272,10 @@ def _validate(tree: dict[str, Any], *, source: str) -> Config:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"The configuration {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if tree is None:
         return {}
@@ -283,8 +286,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _parse_value(text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text)
+    except ValueError:
         return text
     if isinstance(value, str):
         # YAML 1.1 takes 3e-4 for a string: it wants 3.0e-4.

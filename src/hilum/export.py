@@ -72,7 +72,8 @@ class ExportOptions:
     """What a bundle is to be.
 
     `name`: none given, that of the run's folder. `weights_licence`: of the initial weights; none given,
-    what is known by their name. `force`: write the bundle though the network fails its check. `device`: what scores
+    what is known by their name. `force`: write the bundle though the network fails its check. `unfinished`: take a
+    run whose training has not come to its end, too. `device`: what scores
     val with the trained network for that check.
     """
 
@@ -84,6 +85,7 @@ class ExportOptions:
     weights_licence: str | None = None
     force: bool = False
     device: str = "auto"
+    unfinished: bool = False
 
 
 def export_run(folder: Path, out: Path, *, options: ExportOptions | None = None) -> Bundle:
@@ -108,7 +110,7 @@ def export_run(folder: Path, out: Path, *, options: ExportOptions | None = None)
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BundleError(f"{out} exists and is not an empty folder; name another one with --out, or remove it first.")
-    run = read_run(folder)
+    run = read_run(folder, unfinished=options.unfinished)
     check_leakage(run.splits)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-export-") as temporary:

@@ -6,13 +6,19 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import yaml
 
 from hilum.errors import HilumError
+
+MAX_TEXT_BYTES: Final = 64 * 1024**2
+"""Largest YAML or JSON file that is read."""
 
 
 @contextmanager
@@ -91,6 +97,36 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_text(path: Path) -> str:
+    """Read a whole file of UTF-8 text.
+
+    Raises:
+        HilumError: it is no regular file (a pipe would be waited for without end), or too large for text.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise HilumError(f"{path} is no regular file.")
+    if facts.st_size > MAX_TEXT_BYTES:
+        raise HilumError(f"{path} has {facts.st_size:,} bytes, more than the {MAX_TEXT_BYTES:,} that are read as text.")
+    return path.read_text(encoding="utf-8")
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        ValueError: it is not valid YAML; the message says why in one line.
+    """
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2024-02-30 is a ValueError
+        raise ValueError(" ".join(str(error).split())) from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -98,11 +134,13 @@ def read_json(path: Path) -> dict[str, Any]:
         HilumError: the file is missing or not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except FileNotFoundError:
         raise HilumError(f"{path} is missing.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise HilumError(f"{path} is not valid JSON ({error}).") from None
+    except RecursionError:
+        raise HilumError(f"{path} is not valid JSON (it is nested too deeply).") from None
+    except ValueError as error:  # JSON, UTF-8, or a number of thousands of digits
+        raise HilumError(f"{path} is not valid JSON ({' '.join(str(error).split())}).") from None
     if not isinstance(content, dict):
         raise HilumError(f"{path} does not hold a JSON object.")
     return content
@@ -122,6 +160,26 @@ def lock(descriptor: int, *, wait: bool = True) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def hold(folder: Path, *, what: str) -> Iterator[None]:
+    """Keep a second process from a folder while this one works in it; a crash leaves no lock behind.
+
+    Args:
+        folder: it must exist; a hidden file `.lock` stays in it.
+        what: names it in the message, such as "the study".
+
+    Raises:
+        HilumError: another process holds it.
+    """
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not lock(descriptor, wait=False):
+            raise HilumError(f"Another process works on {what} {folder}; wait for it, or name another folder.")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sha256_bytes(content: bytes) -> str:

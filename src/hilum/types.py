@@ -73,7 +73,8 @@ class View(StrEnum):
 class ImageMeta:
     """What a picture file says of itself before any resizing: size in pixels as displayed, Pillow's mode and format.
 
-    `colour` is the share of the picture, 0 to 1, with a colour of its own: 0 for gray and for a tint all over.
+    `colour` is the share of the picture, 0 to 1, with a colour of its own: 0 for gray and for a tint all over. `note`
+    says what is odd about the file but harms nothing; it is mostly empty.
     """
 
     width: int
@@ -81,6 +82,7 @@ class ImageMeta:
     mode: str
     format: str
     colour: float = field(default=0.0, compare=False)
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from hilum.data.manifest import load_data, scan, write_manifest
 from hilum.data.phantom import write_phantoms
 from hilum.data.splits import build_splits
 from hilum.errors import ConfigError, HilumError, InterruptionError
-from hilum.files import read_json
-from hilum.research.folder import hold
+from hilum.files import hold, read_json
 from hilum.research.recipes import read_study
 from hilum.research.sets import read_sets
 from hilum.research.study import StudyOptions, locate_run, run_study
@@ -205,7 +204,7 @@ def test_what_a_study_was_started_with_stays(studied, folder):
 
 def test_one_process_at_a_time_works_on_a_study(studied, folder):
     _, out = studied
-    with hold(out), pytest.raises(HilumError, match="Another process works on the study"):
+    with hold(out, what="the study"), pytest.raises(HilumError, match="Another process works on the study"):
         start(folder, out)
 
 

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 
 import pytest
 
@@ -7,8 +8,11 @@ from hilum.errors import HilumError
 from hilum.files import (
     atomic_folder,
     atomic_path,
+    hold,
     new_folder,
+    parse_yaml,
     read_json,
+    read_text,
     sha256_bytes,
     sha256_file,
     write_json,
@@ -87,3 +91,31 @@ def test_a_folder_with_a_result_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HilumError, match="is a file"):
         new_folder(tmp_path / "file", marker="m.json")
+
+
+@pytest.mark.parametrize("text", ["seed: 2024-02-30", "[" * 5000 + "]" * 5000, "a: [1", "a: !!python/object:os.x {}"])
+def test_yaml_that_is_none_is_a_value_error_in_one_line(text):
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize("text", ['{"a": ' * 20_000, '{"a": 1' + "0" * 5000 + "}", "{", "[1]", "\ufeff{}"])
+def test_json_that_is_none_is_one_sentence(tmp_path, text):
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    with pytest.raises(HilumError, match=r"x\.json") as caught:
+        read_json(tmp_path / "x.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_read_as_text(tmp_path):
+    os.mkfifo(tmp_path / "x.yaml")
+    with pytest.raises(HilumError, match="no regular file"):
+        read_text(tmp_path / "x.yaml")
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    second = hold(tmp_path, what="the run")
+    with hold(tmp_path, what="the run"), pytest.raises(HilumError, match="Another process works on the run"):
+        second.__enter__()
+    with hold(tmp_path, what="the run"):
+        pass

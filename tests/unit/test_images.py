@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from hilum.data.images import MAX_PIXELS, read_gray, read_picture, recognise
 from hilum.errors import ImageReadError
-from hilum.types import ImageMeta, Status
+from hilum.types import ImageMeta, Status, UInt8Array
 
 pytestmark = pytest.mark.unit
 
@@ -40,8 +42,8 @@ def png_chunk(name, content):
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def png_of_size(width, height):
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+def png_of_size(width, height, *, colour_type=0):
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + png_chunk(b"IHDR", header)
@@ -222,11 +224,15 @@ def test_a_truncated_compressed_tiff_is_unreadable(compression):
             Status.UNSUPPORTED,
             "a GIF file",
         ),
-        (encode(RAMP, "TIFF", save_all=True, append_images=[Image.fromarray(RAMP)]), Status.UNSUPPORTED, "2 frames"),
+        (
+            encode(RAMP, "TIFF", save_all=True, append_images=[Image.fromarray(RAMP)]),
+            Status.UNSUPPORTED,
+            "several frames",
+        ),
         (
             encode(RAMP, "PNG", save_all=True, append_images=[Image.fromarray(255 - RAMP)]),
             Status.UNSUPPORTED,
-            "2 frames",
+            "several frames",
         ),
         (encode(Image.fromarray(RAMP).convert("RGB").convert("LAB"), "TIFF"), Status.UNSUPPORTED, "LAB"),
         (png_of_size(20_000, 20_000), Status.UNSUPPORTED, "20,000 x 20,000 pixels"),
@@ -327,3 +333,90 @@ def test_a_path_is_read_below_a_root(tmp_path):
     (tmp_path / "a#b.png").write_bytes(encode(RAMP, "PNG"))
     gray, _ = read_picture("a#b.png", root=tmp_path)
     np.testing.assert_array_equal(gray, RAMP)
+
+
+# ---- damage that decoders keep to themselves, and files that ask for too much ----------------------------------------
+
+
+def radiograph_like() -> UInt8Array:
+    """A smooth picture with detail, so that a JPEG of it has many bytes of entropy-coded data."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.mgrid[:240, :200] / 240
+    return np.clip(90 + 80 * np.sin(5 * rows + 3 * columns) + rng.normal(0, 12, rows.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("colour", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_whose_data_end_too_early_is_unreadable_though_pillow_reads_it(colour, progressive):
+    content = encode(Image.fromarray(radiograph_like()).convert(colour), "JPEG", progressive=progressive)
+    closed = content[: len(content) * 3 // 4] + b"\xff\xd9"
+    Image.open(io.BytesIO(closed)).load()  # gray where data are missing, and no word
+    with pytest.raises(ImageReadError, match="damaged") as caught:
+        read_gray(closed)
+    assert caught.value.status is Status.UNREADABLE
+    read_gray(content)
+
+
+def test_zeroed_bytes_in_a_jpeg_are_noticed():
+    content = bytearray(encode(radiograph_like(), "JPEG"))
+    middle = len(content) // 2
+    content[middle : middle + 256] = bytes(256)
+    with pytest.raises(ImageReadError, match="cannot be decoded as JPEG: it is damaged"):
+        read_gray(bytes(content))
+
+
+@pytest.mark.parametrize("at_least", [None, 30, 60])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("quality", [30, 95])
+def test_the_strict_decoder_gives_pillows_pixels(at_least, mode, quality):
+    colours = np.dstack([radiograph_like(), np.roll(radiograph_like(), 40, 0), radiograph_like()[::-1]])
+    image = Image.fromarray(colours).convert(mode)
+    content = encode(image, "JPEG", quality=quality)
+    expected = Image.open(io.BytesIO(content))
+    if at_least is not None:
+        expected.draft(expected.mode, (at_least, at_least))
+    gray, meta = read_gray(content, at_least=at_least)
+    np.testing.assert_array_equal(gray, np.asarray(expected.convert("L")))
+    assert (meta.width, meta.height, meta.note) == (200, 240, "")
+
+
+def test_bytes_between_segments_harm_nothing_and_are_noted():
+    content = encode(radiograph_like(), "JPEG")
+    place = content.index(b"\xff\xda")
+    odd = content[:place] + b"\x00\x00\x00" + content[place:]
+    gray, meta = read_gray(odd)
+    np.testing.assert_array_equal(gray, read_gray(content)[0])
+    assert "image itself is whole" in meta.note
+
+
+@settings(max_examples=60)
+@given(st.floats(0, 1), st.integers(0, 7))
+def test_one_changed_bit_of_a_png_never_changes_pixels_in_silence(place, bit):
+    content = encode(radiograph_like(), "PNG")
+    changed = bytearray(content)
+    changed[min(int(place * len(content)), len(content) - 1)] ^= 1 << bit
+    try:
+        gray, _ = read_gray(bytes(changed))
+    except ImageReadError:
+        return
+    np.testing.assert_array_equal(gray, read_gray(content)[0])
+
+
+def test_a_jpeg_of_many_scans_is_refused():
+    scans = encode(radiograph_like(), "JPEG") + b"\xff\xda" * 200
+    with pytest.raises(ImageReadError, match="scans, more than the 100") as caught:
+        read_gray(scans)
+    assert caught.value.status is Status.UNSUPPORTED
+
+
+def test_a_picture_that_would_take_too_much_memory_is_refused_by_its_header():
+    with pytest.raises(ImageReadError, match=r"would take about [\d,]+ MiB to decode") as caught:
+        read_gray(png_of_size(13_000, 13_000, colour_type=6))
+    assert caught.value.status is Status.UNSUPPORTED
+
+
+def test_a_tiff_of_many_directories_is_refused_at_once():
+    pages = [Image.fromarray(RAMP)] * 300
+    content = encode(RAMP, "TIFF", save_all=True, append_images=pages)
+    with pytest.raises(ImageReadError, match="several frames"):
+        read_gray(content)

@@ -1,5 +1,6 @@
 import io
 import os
+import struct
 import zipfile
 from pathlib import Path
 
@@ -269,3 +270,47 @@ def test_a_folder_without_permissions(folder):
         assert problems(folder / "sub" / "c.JPG")
     finally:
         (folder / "sub").chmod(0o755)
+
+
+def pack(path, names=("a.png", "b.png", "c.png")):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"\x89PNG\r\n\x1a\n" + bytes([len(name)] * 200))
+
+
+def test_members_that_the_last_record_promises_and_are_not_there_are_said(tmp_path):
+    path = tmp_path / "x.zip"
+    pack(path)
+    content = bytearray(path.read_bytes())
+    end = content.rfind(b"PK\x05\x06")
+    content[end + 8 : end + 12] = struct.pack("<HH", 5, 5)
+    path.write_bytes(bytes(content))
+    items = list(Inputs([str(path)]))
+    assert len(items) == 4
+    assert "counts 5 members, and 3 are found" in str(items[-1].content)
+
+
+def test_a_member_without_a_name_has_a_row(tmp_path):
+    path = tmp_path / "x.zip"
+    pack(path, ("a.png", "zzzzz"))
+    path.write_bytes(path.read_bytes().replace(b"zzzzz", b"\x00\x00\x00\x00\x00"))
+    items = list(Inputs([str(path)]))
+    assert [item.name.rpartition("!/")[2] for item in items][-1] == "a.png"
+    assert len(items) == 2
+
+
+def test_overlapping_members_are_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    pack(path)
+    content = bytearray(path.read_bytes())
+    place = content.find(b"PK\x01\x02")
+    content[place + 20 : place + 24] = struct.pack("<I", 10_000_000)
+    path.write_bytes(bytes(content))
+    (item,) = Inputs([str(path)])
+    assert "overlap" in str(item.content)
+
+
+def test_a_pipe_named_like_an_archive_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.zip")
+    (item,) = Inputs([str(tmp_path / "x.zip")])
+    assert "no regular file" in str(item.content)

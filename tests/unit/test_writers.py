@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import math
+import os
 
 import pytest
 
@@ -141,9 +142,9 @@ def test_an_older_table_is_replaced_only_at_the_end(path):
 def test_other_thresholds_are_not_mixed(path):
     interrupt(path, ALL)
     with TableWriter(path, resume=True) as writer:
-        writer.check_threshold(1 / 3)
+        writer.check_origin({}, threshold=1 / 3)
         with pytest.raises(ConfigError, match=r"0\.5"):
-            writer.check_threshold(0.5)
+            writer.check_origin({}, threshold=0.5)
 
 
 @pytest.mark.parametrize("text", ["my,own,table", "a,b\r1,2\r", "x" * 200_000])
@@ -204,3 +205,34 @@ def test_standard_output_is_csv_or_readable():
 def test_outcomes():
     assert [name_outcome(prediction) for prediction in ALL] == ["PNEUMONIA", "unreadable", "NORMAL"]
     assert [is_failure(name_outcome(prediction)) for prediction in ALL] == [False, True, False]
+
+
+def test_two_writers_of_one_file_are_kept_apart(path):
+    with TableWriter(path):
+        for resume in (False, True):
+            with pytest.raises(ConfigError, match="Another process writes"):
+                TableWriter(path, resume=resume)
+    write(path, ALL)
+    assert len(read(path)[1]) == len(ALL)
+
+
+def test_rows_of_another_model_are_not_mixed(path):
+    with TableWriter(path) as writer:
+        writer.check_origin({"the model": "first 1 (abc)", "--strict": False}, threshold=0.5)
+        for prediction in ALL:
+            writer.write(prediction)
+        writer.finish()
+    with TableWriter(path, resume=True) as writer:
+        with pytest.raises(ConfigError, match=r"the model first 1 \(abc\), and now it is second 1"):
+            writer.check_origin({"the model": "second 1 (def)", "--strict": False}, threshold=1 / 3)
+        with pytest.raises(ConfigError, match="--strict"):
+            writer.check_origin({"the model": "first 1 (abc)", "--strict": True}, threshold=1 / 3)
+
+
+def test_a_pipe_in_the_place_of_the_rows_is_refused_and_not_waited_for(path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("the system has no pipes in folders")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path.with_name(f"{path.name}.partial"))
+    with pytest.raises(ConfigError, match="no regular file"):
+        TableWriter(path)

@@ -44,6 +44,7 @@ from hilum.bundle.spec import (
     Sha256,
     Share,
     WeightsSpec,
+    check_name,
     describe_input,
 )
 
@@ -73,6 +74,7 @@ __all__ = [
     "Sha256",
     "Share",
     "WeightsSpec",
+    "check_name",
     "describe_input",
     "is_bundle",
     "list_seen",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 
 import typer
@@ -90,7 +93,8 @@ def _root(
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 all done; 1 finished, but some items failed; 2 stopped, with one sentence on stderr; 130 interrupted.
+    Exit codes: 0 all done; 1 finished, but some items failed; 2 stopped, with one sentence on stderr; 3 an unexpected
+    failure, with one sentence and the path of a log that holds the traceback; 130 interrupted.
     """
     options.configure_logging(verbose=False)
     progress.enable(sys.stderr.isatty())
@@ -100,11 +104,29 @@ def main() -> None:
         _stop(str(error), code=130 if isinstance(error, InterruptionError) else 2)
     except OSError as error:
         _stop(_explain(error), code=2)
+    except MemoryError:
+        _stop("There is not enough memory for this; close other programs, or work on less at a time.", code=2)
+    except Exception as error:  # the last net: a traceback is for a log, not for a user
+        _stop(_report(error), code=3)
 
 
 def _stop(message: str, *, code: int) -> None:
     print(f"hilum: {message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def _report(error: Exception) -> str:
+    """Write the traceback into a log and return what to say of it."""
+    reason = " ".join(str(error).split())[:200]
+    said = f"An unexpected failure, which is a fault of Hilum ({type(error).__name__}{': ' * bool(reason)}{reason})"
+    try:
+        handle, name = tempfile.mkstemp(prefix="hilum-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(f"hilum {__version__}, {sys.platform}, Python {sys.version}\n{sys.argv}\n\n")
+            traceback.print_exception(error, file=stream)
+    except OSError:
+        return f"{said}; no log could be written, and --verbose may tell more."
+    return f"{said}; the details are in {name}."
 
 
 def _explain(error: OSError) -> str:

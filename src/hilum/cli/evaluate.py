@@ -54,6 +54,9 @@ def evaluate(
             "the columns source and age_group, too, where its CSV has them. May be given several times.",
         ),
     ] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Take a run whose training has not come to its end as it is.")
+    ] = False,
     device: options.Device = "auto",
     ledger: options.Ledger = None,
     config: options.ConfigFile = None,
@@ -90,7 +93,7 @@ def evaluate(
         from hilum.model.run import read_run
         from hilum.model.scoring import RunScorer
 
-        scorer = RunScorer(read_run(model), device=device)
+        scorer = RunScorer(read_run(model, unfinished=unfinished), device=device)
         chosen = options.resolve_config(config, settings, weights=None, seed=None, base=scorer.run.config).evaluate
         result = evaluate_run(
             scorer, load_data(data, splits_matter=split is not Part.ALL), out,

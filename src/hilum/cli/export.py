@@ -43,6 +43,9 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Write the bundle though its network differs too much from the trained one.")
     ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Take a run whose training has not come to its end as it is.")
+    ] = False,
     device: options.Device = "auto",
     verbose: options.Verbose = False,
 ) -> None:
@@ -62,6 +65,7 @@ def export(
         licence=licence,
         weights_licence=weights_licence,
         force=force,
+        unfinished=unfinished,
         device=device,
     )
     print_bundle(export_run(run, out, options=chosen))

@@ -150,7 +150,17 @@ def predict(
         outcomes = _print_predictions(_place(_score(open_predictor(), items, heatmaps), zone), columns)
     else:
         with TableWriter(out, resume=resume, columns=columns) as writer:
-            writer.check_threshold(rule.threshold)
+            writer.check_origin(
+                {
+                    "the model": f"{bundle.spec.name} {bundle.spec.version} ({(bundle.spec.checksum or '')[:12]})",
+                    "the threshold": rule.threshold,
+                    "the prevalence": prevalence if prevalence is not None else bundle.spec.training_prior,
+                    "--gate": gate,
+                    "--strict": strict,
+                    "--fix": fix,
+                },
+                threshold=rule.threshold,
+            )
             total = _count(inputs, heatmaps, writer.earlier.paths)
             scored = _score(open_predictor(), _skip_earlier(items, writer.earlier.paths), heatmaps)
             outcomes = _write_predictions(_place(scored, zone), writer, total=total)

@@ -12,8 +12,9 @@ import numpy as np
 
 from hilum.data.images import read_picture
 from hilum.data.lungs import segment_all, widen
+from hilum.data.verify import check_unchanged
 from hilum.errors import DataError, ImageReadError
-from hilum.files import atomic_path, sha256_bytes
+from hilum.files import atomic_path, sha256_bytes, sha256_file, write_text
 from hilum.preprocess import PreprocessSpec, resize
 from hilum.progress import track
 from hilum.types import BoolArray, IntArray, UInt8Array
@@ -36,8 +37,9 @@ def open_cache(paths: Sequence[str], hashes: Sequence[str], spec: PreprocessSpec
         DataError: a picture cannot be read any more, though it could when it was scanned.
     """
     file = _name_file("pictures", hashes, spec, folder)
-    if not file.exists():
-        _write_cache(paths, spec, file)
+    if not _is_sound(file):
+        _write_cache(paths, hashes, spec, file)
+        _seal(file)
     pictures: UInt8Array = np.load(file, mmap_mode="r", allow_pickle=False)
     if pictures.shape != (len(paths), spec.side, spec.side):
         raise DataError(f"The picture cache {file} does not fit the data; remove it and start again.")
@@ -52,10 +54,11 @@ def open_lungs(
     They are found on the first call, about a minute for five thousand images. `hashes` are those of the rows' files.
     """
     file = _name_file("lungs", hashes, spec, folder)
-    if not file.exists():
+    if not _is_sound(file):
         logger.info("finding the lungs in %s training images", f"{len(rows):,}")
         with atomic_path(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, widen(segment_all(images[rows])), allow_pickle=False)
+        _seal(file)
     lungs: BoolArray = np.load(file, mmap_mode="r", allow_pickle=False)
     if lungs.shape != (len(rows), spec.side, spec.side):
         raise DataError(f"The cache of lung masks {file} does not fit the data; remove it and start again.")
@@ -67,19 +70,43 @@ def _name_file(kind: str, hashes: Sequence[str], spec: PreprocessSpec, folder: P
     return folder / f"{kind}-{spec.side}-{key}.npy"
 
 
-def _write_cache(paths: Sequence[str], spec: PreprocessSpec, file: Path) -> None:
+def _seal(file: Path) -> None:
+    """Write the SHA-256 of a cache beside it."""
+    write_text(_name_seal(file), sha256_file(file) + "\n")
+
+
+def _is_sound(file: Path) -> bool:
+    """Return whether a cache is there and is what was written; a damaged one is made anew."""
+    seal = _name_seal(file)
+    if not file.is_file() or not seal.is_file():
+        return False
+    if seal.read_text(encoding="ascii", errors="replace").strip() == sha256_file(file):
+        return True
+    logger.warning("The cache %s is damaged; it is made anew.", file)
+    return False
+
+
+def _name_seal(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _write_cache(paths: Sequence[str], hashes: Sequence[str], spec: PreprocessSpec, file: Path) -> None:
     """Append picture by picture: a full disk is then an error and not a crash, as it would be in a memory map."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), spec.side, spec.side)}
     with atomic_path(file) as temporary, temporary.open("wb") as stream, ThreadPoolExecutor() as pool:
         np.lib.format.write_array_header_1_0(stream, header)
-        blocks = [paths[start : start + 256] for start in range(0, len(paths), 256)]
-        pictures = (picture for block in blocks for picture in pool.map(lambda path: _read_again(path, spec), block))
+        known = list(zip(paths, hashes, strict=True))
+        blocks = [known[start : start + 256] for start in range(0, len(known), 256)]
+        pictures = (
+            picture for block in blocks for picture in pool.map(lambda one: _read_again(one[0], one[1], spec), block)
+        )
         for picture in track(pictures, description="Decoding pictures", total=len(paths)):
             stream.write(picture.tobytes())
 
 
-def _read_again(path: str, spec: PreprocessSpec) -> UInt8Array:
+def _read_again(path: str, digest: str, spec: PreprocessSpec) -> UInt8Array:
     try:
+        check_unchanged(path, digest)
         return read_prepared(path, spec)
     except ImageReadError as error:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import zipfile
@@ -19,6 +20,7 @@ from hilum.types import ImageMeta, Status, UInt8Array
 _REFERENCE = re.compile(r"^(?P<file>.+\.npz)#(?P<key>\w+)/(?P<index>\d+)$", re.IGNORECASE)
 _lock = threading.Lock()
 _arrays: OrderedDict[tuple[Path, int, str], np.ndarray[Any, Any]] = OrderedDict()
+_MAX_BYTES = 1024**3
 # Images and labels of train, val and test: some 300 MB at 224 px.
 _KEPT = 6
 
@@ -52,6 +54,7 @@ def read_npz_array(path: Path, key: str) -> np.ndarray[Any, Any]:
         with _lock:
             known = (path, stamp, key)
             if known not in _arrays:
+                _check_claim(path, key)
                 with np.load(path, allow_pickle=False) as archive:
                     _arrays[known] = archive[key]
                 while len(_arrays) > _KEPT:
@@ -66,6 +69,22 @@ def read_npz_array(path: Path, key: str) -> np.ndarray[Any, Any]:
         raise ImageReadError(
             f"{path} is not a sound .npz file of plain arrays ({' '.join(str(error).split())})."
         ) from None
+
+
+def _check_claim(path: Path, key: str) -> None:
+    """Compare what the header of an array claims with what the archive holds, before anything is allocated."""
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{key}.npy")
+        with archive.open(info) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+            header = stream.tell()
+    size = math.prod(shape) * dtype.itemsize
+    if size != info.file_size - header and not dtype.hasobject:
+        raise ValueError(f"the array {key} claims {size:,} bytes and has {info.file_size - header:,}")
+    if size > _MAX_BYTES:
+        raise ValueError(f"the array {key} has {size:,} bytes, more than the {_MAX_BYTES:,} that are read")
 
 
 def convert_array(pixels: UInt8Array, subject: str) -> tuple[UInt8Array, ImageMeta]:

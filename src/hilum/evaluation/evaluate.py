@@ -35,7 +35,7 @@ from hilum.evaluation.scoring import (
     Scorer,
     build_predictions,
     score_split,
-    select_rows,
+    select_unchanged,
     write_predictions,
 )
 from hilum.evaluation.shortcuts import probe_shortcuts
@@ -125,7 +125,7 @@ def evaluate(
     new_folder(out, marker=METRICS)
     val = None
     if operating_point is None:
-        val = score_split(scorer, select_rows(splits, Split.VAL, manifest=manifest), Split.VAL)
+        val = score_split(scorer, select_unchanged(splits, Split.VAL, manifest=manifest), Split.VAL)
         operating_point = fit_operating_point(
             val.labels, val.logits, val.texts("patient"), config=config, trained_prior=trained_prior
         )
@@ -134,7 +134,7 @@ def evaluate(
     if val is not None and split is Split.VAL:
         tested = val
     else:
-        tested = score_split(scorer, select_rows(splits, split, manifest=manifest), split)
+        tested = score_split(scorer, select_unchanged(splits, split, manifest=manifest), split)
     results = measure(
         scorer.name, tested, val, operating_point,
         splits=splits, config=config, seed=seed, points=points, conformal=conformal,

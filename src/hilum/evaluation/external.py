@@ -20,7 +20,7 @@ from hilum.data.tables import read_header
 from hilum.errors import DataError
 from hilum.evaluation.calibration import Calibration
 from hilum.evaluation.intervals import Estimate, estimate_metrics
-from hilum.evaluation.scoring import ScoredSplit, Scorer, score_split, select_rows
+from hilum.evaluation.scoring import ScoredSplit, Scorer, score_split, select_unchanged
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.evaluation.transfer import SpreadRates, measure_local
 from hilum.inference.gate import LEAST_FAMILIAR
@@ -135,7 +135,7 @@ def measure_external(
         seed: of resamples and draws.
     """
     readable = given.manifest[given.manifest["status"] == Status.OK]
-    rows = select_rows(readable, Split.TEST, manifest=given.manifest)
+    rows = select_unchanged(readable, Split.TEST, manifest=given.manifest)
     scored = score_split(scorer, rows, Split.TEST, name=given.name)
     groups = given.manifest.set_index("path").loc[scored.table["path"], list(GROUPS)]
     everything = np.ones(len(rows), dtype=np.bool_)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hilum import progress
+from hilum.data.verify import list_changed
 from hilum.errors import EvaluationError, ImageReadError
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.files import atomic_path
@@ -132,6 +133,21 @@ def select_rows(splits: pd.DataFrame, split: Split, *, manifest: pd.DataFrame | 
         # Rows that the manifest does not know (splits of elsewhere) stay in front, in their order.
         rows = rows.iloc[np.argsort(place.reindex(rows["path"]).fillna(-1).to_numpy(), kind="stable")]
     return rows.reset_index(drop=True)
+
+
+def select_unchanged(splits: pd.DataFrame, split: Split, *, manifest: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return the rows of `select_rows`; pictures that are not those that were scanned are unreadable, and say so."""
+    rows = select_rows(splits, split, manifest=manifest)
+    known = splits.drop_duplicates("path").set_index("path")["sha256"].reindex(rows["path"]).fillna("")
+    asked = (rows["status"] == Status.OK).to_numpy()
+    changed = np.zeros(len(rows), dtype=np.bool_)
+    changed[asked] = list_changed(rows.loc[asked, "path"].tolist(), known.to_numpy()[asked].tolist())
+    rows.loc[changed, "status"] = str(Status.UNREADABLE)
+    rows.loc[changed, "message"] = [
+        f"{path} has changed since it was scanned (its SHA-256 differs); scan the data again."
+        for path in rows.loc[changed, "path"]
+    ]
+    return rows
 
 
 def score_split(scorer: Scorer, rows: pd.DataFrame, split: Split, *, name: str | None = None) -> ScoredSplit:

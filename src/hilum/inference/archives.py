@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
-from hilum.data.images import MAX_PIXELS
 from hilum.errors import ImageReadError
 from hilum.types import Status
 
-MAX_MEMBER_BYTES = 3 * MAX_PIXELS
-"""Largest member that is unpacked: the largest picture that is read, as RGB without compression."""
+MAX_MEMBER_BYTES = 256 * 1024**2
+"""Largest member that is unpacked: a radiograph of 10,000 x 10,000 pixels of 16 bits without compression."""
 # Python's bz2 and lzma readers of archives unpack a whole block before they count it.
 _BOUNDED_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ENCRYPTED = 0x1
+_END_BYTES = 22 + 65_535  # the last record, and the longest comment behind it
+_MANY = 0xFFFF  # the count stands elsewhere
 _SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -95,21 +96,43 @@ def list_members(path: Path) -> Iterator[ZipMember]:
     """Yield the files of an archive in the order of their names.
 
     Raises:
-        ImageReadError: it cannot be opened.
+        ImageReadError: it cannot be opened, its members overlap, or, after the last, it has fewer than it says.
     """
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ImageReadError(f"{path} is no regular file.")
     try:
         # Not closed here: members are read after this loop has gone on. The last of them that is dropped closes it.
         archive = ZipFile(path)
     except _DAMAGE as error:
         reason = error.strerror or error if isinstance(error, OSError) else _in_one_line(error)
         raise ImageReadError(f"{path} cannot be opened as a zip archive: {reason}.") from None
+    members = archive.infolist()
+    if sum(info.compress_size for info in members) > path.stat().st_size:
+        raise ImageReadError(f"{path} claims members that are larger than itself or overlap; it is not read.")
     seen: Counter[str] = Counter()
-    for info in sorted(archive.infolist(), key=lambda info: info.filename):
-        if info.is_dir():
+    for info in sorted(members, key=lambda info: info.filename):
+        if info.filename.endswith("/"):
             continue
         name = make_safe(info.filename)
         seen[name] += 1
         yield ZipMember(archive, info, name if seen[name] == 1 else f"{name} ({seen[name]})")
+    promised = _count_promised(path)
+    if promised is not None and promised != len(members):
+        raise ImageReadError(
+            f"{path} is damaged: its last record counts {promised:,} members, and {len(members):,} are found."
+        )
+
+
+def _count_promised(path: Path) -> int | None:
+    """Return how many members the record at the end of an archive counts; None where that is not stated there."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _END_BYTES))
+        tail = stream.read()
+    place = tail.rfind(_SIGNATURES[1])
+    if place < 0 or place + 12 > len(tail):
+        return None
+    count = int(struct.unpack_from("<H", tail, place + 10)[0])
+    return None if count == _MANY else count
 
 
 def make_safe(name: str) -> str:

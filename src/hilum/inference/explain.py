@@ -90,8 +90,8 @@ def panel(
 
     `label` is the model's decision. Above the pictures stands `title` (such as the file name), below them label,
     probability, threshold and familiarity, and the scale of the colours. A thin frame shows the `box` that the
-    classifier saw: top, bottom, left and right edge as shares of the sides; None: it saw the whole picture. Each picture
-    is shown with its shorter side between 360 and 1,024 pixels.
+    classifier saw: top, bottom, left and right edge as shares of the sides; None: it saw the whole picture. The shorter
+    side of each picture is shown with between 360 and 1,024 pixels.
     """
     factor = float(np.clip(1.0, *(side / min(gray.shape) for side in _PANEL_SIDES)))
     height, width = (round(side * factor) for side in gray.shape)

@@ -221,7 +221,7 @@ class Predictor:
             logit=logit,
             prediction=self.rule.decide(probability) if judged else None,
             threshold=self.rule.threshold if judged else None,
-            message=reason or warn_of_distance(familiarity),
+            message=reason or " ".join(filter(None, (prepared.note, warn_of_distance(familiarity)))),
             familiarity=familiarity,
             view=None if view is None else choose_view(view),
             box=None if is_whole(box) else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hilum.data.budget import decoding
 from hilum.data.images import read_gray, read_picture
 from hilum.data.npz import convert_array
 from hilum.errors import ImageReadError
@@ -31,13 +32,15 @@ _SHOWN_SIDE, _SHOWN_RATIO = 2048, 8
 class Prepared:
     """One picture after decoding. `pixels` are the network's input, (size, size); without them `message` says why.
 
-    `picture` is what can be shown of it, (h, w), if that was asked for; `colour` as in `ImageMeta`.
+    `picture` is what can be shown of it, (h, w), if that was asked for; `colour` and `note`
+    as in `ImageMeta`.
     """
 
     source: str
     pixels: UInt8Array | None = None
     picture: UInt8Array | None = None
     colour: float = 0.0
+    note: str = ""
     status: Status = Status.OK
     message: str = ""
 
@@ -53,6 +56,7 @@ def prepare_picture(picture: Picture, spec: PreprocessSpec, *, keep_picture: boo
             pixels=resize(gray, spec),
             picture=_shrink(gray) if keep_picture else None,
             colour=meta.colour,
+            note=meta.note,
         )
     except ImageReadError as error:
         return Prepared(item.name, status=error.status, message=printable(str(error)))
@@ -77,7 +81,8 @@ def _read(
     if isinstance(content, Path):
         return read_picture(content, at_least=at_least)
     if isinstance(content, ZipMember):
-        return read_gray(content.read(), at_least=at_least)
+        with decoding(content.info.file_size, content.name):
+            return read_gray(content.read(), at_least=at_least)
     if isinstance(content, bytes):
         return read_gray(content, at_least=at_least)
     return convert_array(content, "The array")

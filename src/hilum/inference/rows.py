@@ -122,7 +122,7 @@ def read_json_lines(path: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tu
     for number, line, offset in _read_lines(path):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict) or list(row) != list(columns):
             raise ConfigError(f"{path}: line {number} is no JSON object with the keys {','.join(columns)}.")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from hilum.errors import ConfigError
+from hilum.files import lock, read_json, write_json
 from hilum.inference.rows import (
     COLUMNS,
     TableFormat,
@@ -64,22 +65,31 @@ class TableWriter:
         if path.exists() and not is_table_of_predictions(path):
             raise ConfigError(f"{path} exists and holds no predictions of Hilum; name another file with --out.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if resume and not self.partial.exists() and path.exists():
-            self._reopen()
-        end = self._read_earlier() if self.partial.exists() else 0
+        if self.partial.exists() and not self.partial.is_file():
+            raise ConfigError(f"{self.partial} is no regular file; name another file with --out, or remove it first.")
+        reopens = resume and not self.partial.exists() and path.exists()
+        self._stream = self.partial.open("a", encoding="utf-8", newline="")
+        try:
+            if not lock(self._stream.fileno(), wait=False):
+                raise ConfigError(f"Another process writes {path}; wait for it, or name another file with --out.")
+            if reopens:
+                self._reopen()
+            self._begin(resume=resume)
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _begin(self, *, resume: bool) -> None:
+        """Find where the rows that are there end, and stand behind them."""
+        end = self._read_earlier()
         if self.earlier.paths and not resume:
             raise ConfigError(
                 f"{self.partial} holds the rows of an interrupted run; go on with --resume, or remove it first."
             )
         self._empty = not self.earlier.paths
-        self._stream = self.partial.open("a", encoding="utf-8", newline="")
-        try:
-            self._stream.truncate(end)
-            if end == 0 and self.format is TableFormat.CSV:
-                self._put(encode_csv(columns))
-        except OSError:
-            self._stream.close()
-            raise
+        self._stream.truncate(end)
+        if end == 0 and self.format is TableFormat.CSV:
+            self._put(encode_csv(self.columns))
 
     def _reopen(self) -> None:
         """Take the rows of the finished file back into FILE.partial."""
@@ -102,12 +112,28 @@ class TableWriter:
                     self.earlier.thresholds.add(float(row["threshold"]))
         return end
 
-    def check_threshold(self, threshold: float) -> None:
-        """Refuse to go on in a table whose decisions were made otherwise.
+    def check_origin(self, origin: Mapping[str, str | float | bool], *, threshold: float) -> None:
+        """Refuse to go on in a table that another model or other options began, and note what makes the rows.
+
+        `origin` stands in a hidden file beside the table, .NAME.origin.json, and is compared with what stands there;
+        rows whose file is gone are compared by their threshold alone.
 
         Raises:
-            ConfigError: rows that are there have another threshold, so another model or other options made them.
+            ConfigError: the rows that are there were made otherwise.
         """
+        note = self.path.with_name(f".{self.path.name}.origin.json")
+        if self.earlier.paths and note.is_file():
+            before = read_json(note)
+            for name, value in origin.items():
+                if name in before and before[name] != value:
+                    raise ConfigError(
+                        f"{self.path} was begun with {name} {before[name]}, and now it is {value}; resume with the "
+                        "same model and options, or name another file with --out."
+                    )
+        self._check_threshold(threshold)
+        write_json(note, origin)
+
+    def _check_threshold(self, threshold: float) -> None:
         others = self.earlier.thresholds - {threshold}
         if others:
             raise ConfigError(

@@ -56,6 +56,7 @@ def average_runs(folders: Sequence[Path], out: Path) -> Path:
     save_network(network, out / run_folder.WEIGHTS)
     manifest = read_manifest(first.folder / run_folder.MANIFEST)
     run_folder.write_run(out, manifest, first.splits, first.config, provenance)
+    run_folder.seal(out)
     return out
 
 

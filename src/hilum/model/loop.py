@@ -19,7 +19,7 @@ from hilum.config import TrainConfig
 from hilum.files import atomic_path
 from hilum.model import run as run_folder
 from hilum.model.average import WeightAverage
-from hilum.model.checkpoint import read_checkpoint, write_checkpoint
+from hilum.model.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
 from hilum.model.feed import PlainFeed, TrainingFeed
 from hilum.model.logs import open_log
 from hilum.model.loss import build_loss, measure_validation_loss
@@ -99,7 +99,7 @@ class Trainer:
         """Train to the end of the schedule, from the checkpoint in the run folder if there is one."""
         total = self.config.head_epochs + self.config.epochs
         path = self.out / run_folder.CHECKPOINT
-        if path.exists():
+        if find_checkpoint(path):
             self.rows = read_checkpoint(path, self.network, self.average, self.optimizer)
         with open_log(self.out, self.config) as log, Watch(log, epochs=total, device=self.device) as watch:
             for epoch in range(len(self.rows), total):

@@ -6,7 +6,8 @@ RUN/provenance.json      versions, commit, machine, hashes, timings
 RUN/draws.csv            how often each train picture is drawn, where its surroundings have a say in that
 RUN/model.safetensors    the best weights by the validation criterion
 RUN/history.csv          one row an epoch; RUN/learning_curves.png draws it
-RUN/checkpoints/         last.ckpt, from which --resume continues
+RUN/checkpoints/         last.ckpt and the one before it, from which --resume continues
+RUN/complete.json        written last: the SHA-256 of the files that make the run, which is checked when it is read
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from hilum.bundle import PACKAGED, is_bundle
+from hilum.bundle import PACKAGED, check_name, is_bundle
 from hilum.config import Config, read_run_config
 from hilum.data.manifest import write_manifest
 from hilum.data.splits import read_splits, write_splits
 from hilum.errors import BundleError
-from hilum.files import read_json, write_json, write_text
+from hilum.files import read_json, sha256_file, write_json, write_text
 from hilum.model.processor import name_processor
 
 CONFIG = "config.yaml"
@@ -39,6 +41,8 @@ WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
 CURVES = "learning_curves.png"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+COMPLETE = "complete.json"
+_SEALED = (CONFIG, MANIFEST, SPLITS, PROVENANCE, WEIGHTS, HISTORY)
 
 PACKAGES = ("hilum", "torch", "torchvision", "numpy", "pandas", "pillow", "scikit-learn")
 
@@ -63,11 +67,15 @@ def is_run(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run folder.
+def read_run(folder: Path, *, unfinished: bool = False) -> Run:
+    """Read a run folder and check that it is whole.
+
+    Args:
+        folder: as `hilum train` made it.
+        unfinished: read it, too, while its training has not come to its end.
 
     Raises:
-        BundleError: the folder is no run, or has no trained weights yet.
+        BundleError: the folder is no run, has no trained weights yet, is not finished, or a file of it was altered.
     """
     if str(folder) == PACKAGED or is_bundle(folder):
         raise BundleError(f"{folder} is a bundle, and this needs the run folder that hilum train made.")
@@ -79,12 +87,56 @@ def read_run(folder: Path) -> Run:
         raise BundleError(
             f"{folder} has no {WEIGHTS} yet: its training has not finished an epoch; add --resume to train on."
         )
+    config = read_run_config(folder / CONFIG)
+    if (folder / COMPLETE).is_file():
+        _check_seal(folder)
+    elif not unfinished and not is_finished(folder, config):
+        raise BundleError(
+            f"The training of {folder} has not come to its end; go on with 'hilum train DATA --out {folder} --resume', "
+            "or take it as it is with --unfinished, where the command has that."
+        )
     return Run(
         folder,
-        read_run_config(folder / CONFIG),
+        config,
         read_splits(folder / SPLITS),
         read_json(folder / PROVENANCE),
     )
+
+
+def seal(folder: Path) -> None:
+    """Write complete.json: the training has come to its end, and its files are these."""
+    files = {name: sha256_file(folder / name) for name in _SEALED if (folder / name).is_file()}
+    write_json(folder / COMPLETE, {"files": files})
+
+
+def is_finished(folder: Path, config: Config) -> bool:
+    """Return whether a run has all the epochs of its schedule, or stopped early by `train.patience`.
+
+    A mean of runs has no history and is finished.
+    """
+    path = folder / HISTORY
+    if not path.is_file():
+        provenance = folder / PROVENANCE
+        return provenance.is_file() and bool(read_json(provenance).get("averaged"))
+    best = pd.read_csv(path)["best"].to_numpy()
+    if len(best) >= config.train.head_epochs + config.train.epochs:
+        return True
+    return config.train.patience is not None and len(best) - 1 - int(np.flatnonzero(best)[-1]) >= config.train.patience
+
+
+def _check_seal(folder: Path) -> None:
+    files = read_json(folder / COMPLETE).get("files")
+    if not isinstance(files, dict) or not {CONFIG, SPLITS, WEIGHTS} <= files.keys():
+        raise BundleError(f"{folder / COMPLETE} is damaged; copy the run again.")
+    for name, expected in files.items():
+        file = folder / check_name(name)
+        if not file.is_file():
+            raise BundleError(f"The run {folder} lacks its file {name}; copy it again.")
+        if sha256_file(file) != expected:
+            raise BundleError(
+                f"{file} is not the file that the training wrote (its SHA-256 differs from that in {COMPLETE}); copy "
+                "the run again, or train it again."
+            )
 
 
 def write_run(

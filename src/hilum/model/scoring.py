@@ -65,14 +65,14 @@ class RunScorer:
             self.crop = None if self.spec.field is None else LungCrop(self.spec).to(self.device)
 
     @classmethod
-    def open(cls, folder: Path, *, device: str = "auto") -> RunScorer:
-        """Read a run folder.
+    def open(cls, folder: Path, *, device: str = "auto", unfinished: bool = False) -> RunScorer:
+        """Read a run folder; `unfinished` as for `read_run`.
 
         Raises:
             BundleError: no whole run.
             DeviceError: as above.
         """
-        return cls(read_run(folder), device=device)
+        return cls(read_run(folder, unfinished=unfinished), device=device)
 
     def describe(self) -> Mapping[str, str]:
         """Return what a report says of the model."""

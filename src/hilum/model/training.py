@@ -23,8 +23,9 @@ from hilum.data.manifest import hash_manifest
 from hilum.data.splits import check_leakage, hash_splits, list_used, read_splits
 from hilum.data.targets import build_targets
 from hilum.errors import ConfigError, DataError, HilumError, InterruptionError
-from hilum.files import new_folder, read_json, write_json
+from hilum.files import hold, new_folder, read_json, write_json
 from hilum.model import run as run_folder
+from hilum.model.checkpoint import find_checkpoint
 from hilum.model.crop import find_frames
 from hilum.model.device import choose_device, choose_dtype, describe_device, explain_device_errors
 from hilum.model.draws import weigh_train
@@ -70,17 +71,19 @@ def train(
     if run_folder.is_run(out):
         raise HilumError(f"{out} already holds a run; continue it with --resume, or name another folder with --out.")
     new_folder(out, marker=run_folder.CONFIG)
-    network, source = _build_network(config)  # before anything is written: weights are the commonest thing to be wrong
-    provenance = {
-        **run_folder.describe_environment(),
-        "manifest_hash": hash_manifest(manifest),
-        "splits_hash": hash_splits(splits),
-        "weights": asdict(source),
-        **_describe_device(chosen, config.train),
-        "timings": {},
-    }
-    run_folder.write_run(out, manifest, splits, config, provenance)
-    return _fit(network, splits, out, config, chosen, on_epoch)
+    with hold(out, what="the run"):
+        new_folder(out, marker=run_folder.CONFIG)  # asked again: another process may have been quicker
+        network, source = _build_network(config)  # before anything is written: weights are what is wrong most often
+        provenance = {
+            **run_folder.describe_environment(),
+            "manifest_hash": hash_manifest(manifest),
+            "splits_hash": hash_splits(splits),
+            "weights": asdict(source),
+            **_describe_device(chosen, config.train),
+            "timings": {},
+        }
+        run_folder.write_run(out, manifest, splits, config, provenance)
+        return _fit(network, splits, out, config, chosen, on_epoch)
 
 
 def resume(
@@ -93,15 +96,20 @@ def resume(
     """
     if not run_folder.is_run(out):
         raise HilumError(f"{out} is not a run folder that can be resumed: it has no {run_folder.CONFIG}.")
+    with hold(out, what="the run"):
+        return _resume(out, overrides, device, on_epoch)
+
+
+def _resume(out: Path, overrides: Config | None, device: str, on_epoch: EpochHook | None) -> TrainingResult:
     config = read_run_config(out / run_folder.CONFIG)
     if overrides is not None and overrides != config:
         keys = ", ".join(key for key, _, _ in list_differences(config.model_dump(), overrides.model_dump()))
         raise ConfigError(f"{out} was started with another configuration ({keys}); resume without --config and --set.")
-    if is_finished(out, config):
+    if run_folder.is_finished(out, config):
         return _read_result(out, seconds=0.0)
     splits = read_splits(out / run_folder.SPLITS)
     # With a checkpoint every weight comes from it.
-    begun = (out / run_folder.CHECKPOINT).exists()
+    begun = find_checkpoint(out / run_folder.CHECKPOINT)
     network, _ = _build_network(config, weights="random" if begun else None)
     chosen = choose_device(device)
     described = _describe_device(chosen, config.train)
@@ -121,17 +129,6 @@ def count_threads(config: TrainConfig) -> int:
     if config.threads is not None:
         return config.threads
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def is_finished(out: Path, config: Config) -> bool:
-    """Return whether the run in `out` has all the epochs of its schedule, or stopped early by `train.patience`."""
-    path = out / run_folder.HISTORY
-    if not path.exists():
-        return False
-    best = pd.read_csv(path)["best"].to_numpy()
-    if len(best) >= config.train.head_epochs + config.train.epochs:
-        return True
-    return config.train.patience is not None and len(best) - 1 - int(np.flatnonzero(best)[-1]) >= config.train.patience
 
 
 def _read_result(out: Path, *, seconds: float) -> TrainingResult:
@@ -207,6 +204,7 @@ def _fit(
         "pictures_per_second": float(history["pictures_per_second"].median()),
     }
     write_json(out / run_folder.PROVENANCE, provenance)
+    run_folder.seal(out)
     return _read_result(out, seconds=finished - started)
 
 

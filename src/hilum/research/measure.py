@@ -106,7 +106,7 @@ class StudyMeasure:
 
     def __call__(self, run: Path) -> dict[str, float | None]:
         """Score the best weights of a run."""
-        scorer = RunScorer.open(run, device=self.device)
+        scorer = RunScorer.open(run, device=self.device, unfinished=True)
         config = scorer.run.config
         images, labels = open_val(self.splits, config)
         logits = _score(scorer.score_prepared, images)

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hilum.config import Config, load_config
 from hilum.errors import ConfigError
+from hilum.files import parse_yaml, read_text
 from hilum.research.names import list_rankable
 
 Value = None | bool | int | float | str | list[int | float]
@@ -183,10 +183,10 @@ def _locate(folder: Path, path: str) -> Path:
 
 def _parse(path: Path) -> StudyFile:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"The study {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"The study {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"The study {path} must hold the keys data, seeds and recipes.")

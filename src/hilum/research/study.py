@@ -26,10 +26,9 @@ from hilum.config import Config, list_differences
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import hash_splits
 from hilum.errors import ConfigError, InterruptionError
-from hilum.files import read_json, write_json
+from hilum.files import hold, read_json, write_json
 from hilum.model import run as run_folder
 from hilum.model.device import choose_device
-from hilum.research.folder import hold
 from hilum.research.measure import FIGURES, StudyMeasure
 from hilum.research.page import write_page
 from hilum.research.prepared import open_battery, open_further, open_val, prepare_lungs
@@ -81,7 +80,7 @@ def run_study(
     """
     device = choose_device(options.device)
     out.mkdir(parents=True, exist_ok=True)
-    with hold(out):
+    with hold(out, what="the study"):
         _fix(plan, manifest, splits, sets, out)
         jobs = _list_jobs(plan, out)
         rows = {name: _read_row(out, *name) for name in jobs}

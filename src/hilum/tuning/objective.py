@@ -35,7 +35,7 @@ class RobustJudge:
 
     def __call__(self, run: Path, *, quick: bool) -> dict[str, float]:
         """Return the summary of the assessment."""
-        scorer = RunScorer.open(run, device=self.device)
+        scorer = RunScorer.open(run, device=self.device, unfinished=True)
         if quick:
             glance = assess_run(scorer, pictures=self.pictures // QUICK_SHARE, battery=choose_one_of_each_family())
             return glance.summarise()

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hilum.config import Config
 from hilum.errors import ConfigError
+from hilum.files import parse_yaml, read_text
 
 DEFAULT_SPACE = Path(__file__).with_name("space.yaml")
 
@@ -78,10 +78,10 @@ def read_space(path: Path, *, config: Config) -> dict[str, Dimension]:
         ConfigError: the file cannot be read, or a setting is unknown, or its bounds do not fit; the message names it.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"The search space {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"The search space {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"The search space {path} must hold settings such as 'train.lr: {{low: 1e-4, high: 1e-3}}'.")

@@ -26,9 +26,8 @@ from hilum.config import Config, read_run_config
 from hilum.data.manifest import hash_manifest
 from hilum.data.splits import hash_splits
 from hilum.errors import ConfigError, HilumError, InterruptionError
-from hilum.files import write_text
+from hilum.files import hold, write_text
 from hilum.model import run as run_folder
-from hilum.research.folder import hold
 from hilum.research.measure import run_one
 from hilum.tuning.objective import Judge
 from hilum.tuning.space import Space, apply_values
@@ -82,7 +81,7 @@ def tune(
         InterruptionError: the user stopped it; the same command continues.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with hold(out):
+    with hold(out, what="the study"):
         study = open_study(out, prune=options.prune)
         _fix(study, out, config, space, {"data": f"{hash_manifest(manifest)} {hash_splits(splits)}"})
         started = time.monotonic()
