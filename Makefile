@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test lint fuzz format clean
 
 help:
 	@echo "make demo    set up, then pictures to report on synthetic radiographs (demo/report.html)"
 	@echo "make test    set up, then all that CI runs: lint, types, layers, tests with coverage"
+	@echo "make fuzz    20,000 damaged inputs through every reader"
 	@echo "make lint    ruff, mypy and import-linter alone"
 	@echo "make setup   .venv with Hilum and everything that training and development need"
 
@@ -33,6 +34,9 @@ lint: $(STAMP)
 test: lint
 	rm -f .coverage .coverage.*
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=85
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz 20000
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

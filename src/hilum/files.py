@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,10 @@ from hilum.errors import HilumError
 
 MAX_TEXT_BYTES: Final = 64 * 1024**2
 """Largest YAML or JSON file that is read."""
+
+
+_QUOTE = '"'
+_TO_QUOTE = re.compile('[,"\r\n]')
 
 
 @contextmanager
@@ -180,6 +185,18 @@ def hold(folder: Path, *, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def encode_row(cells: Iterable[str]) -> str:
+    """Return a line of CSV (RFC 4180, with a line feed alone at its end).
+
+    Python's csv module and pandas leave a carriage return bare, which ends the row for their own readers.
+    """
+    return ",".join(_quote(cell) for cell in cells) + "\n"
+
+
+def _quote(cell: str) -> str:
+    return f'"{cell.replace(_QUOTE, 2 * _QUOTE)}"' if _TO_QUOTE.search(cell) else cell
 
 
 def sha256_bytes(content: bytes) -> str:

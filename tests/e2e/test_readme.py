@@ -1,4 +1,4 @@
-"""The README's commands are run where that is quick, and their verbs and options are checked in any case."""
+"""The commands of README and guide are run where that is quick, and their verbs and options are checked in any case."""
 
 import re
 import shlex
@@ -12,7 +12,8 @@ from .conftest import QUICK
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("docs/guide.md", "README.md")
+README = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
 COMMANDS = sorted({line.partition("#")[0].strip() for line in re.findall(r"^ {4}(hilum .*)$", README, re.MULTILINE)})
 
 
@@ -50,6 +51,10 @@ def test_the_steps_work_one_after_the_other(finished, hilum, phantoms, tmp_path)
         assert done.returncode == 0, (step, done.stderr)
 
 
-def test_every_picture_of_the_readme_is_there():
-    for name in re.findall(r"\((docs/[^)#]+)\)", README):
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_every_file_that_the_readme_links_is_there():
+    for name in re.findall(r"\(([\w/]+\.(?:md|png|jpg))\)", (ROOT / "README.md").read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), name

@@ -4,11 +4,14 @@ import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hilum.errors import ImageReadError
 from hilum.inference.archives import MAX_MEMBER_BYTES, ZipMember, make_safe
 from hilum.inference.inputs import Inputs, printable
+from hilum.inference.preparation import prepare_picture
+from hilum.preprocess import PreprocessSpec
 from hilum.types import Status
 
 pytestmark = pytest.mark.unit
@@ -314,3 +317,13 @@ def test_a_pipe_named_like_an_archive_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.zip")
     (item,) = Inputs([str(tmp_path / "x.zip")])
     assert "no regular file" in str(item.content)
+
+
+def test_a_picture_of_an_array_may_be_named(tmp_path, rng):
+    path = tmp_path / "x.npz"
+    np.savez(path, test_images=rng.integers(0, 256, (2, 30, 30), dtype=np.uint8))
+    (item,) = Inputs([f"{path}#test_images/1"])
+    assert item.content == Path(f"{path}#test_images/1")
+    assert prepare_picture(item, PreprocessSpec(size=32)).pixels is not None
+    (item,) = Inputs([f"{path}#test_images/7"])
+    assert "holds 2 pictures" in prepare_picture(item, PreprocessSpec(size=32)).message

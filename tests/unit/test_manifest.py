@@ -1,4 +1,7 @@
 import csv
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -382,3 +385,29 @@ def test_the_summary_counts_patients_and_duplicates(kaggle_folder):
     assert summary.patients_shared == 1
     assert (summary.duplicate_groups, summary.duplicate_files) == (2, 4)
     assert (summary.duplicates_across, summary.duplicates_mixed) == (1, 1)
+
+
+NAMES = (
+    b"Icon\r.png", b"caf\xe9.png", b"$_$0.png", b"a,b.png", b"new\nline.png", b'quo"te.png', b"=cmd.png", b" lead.png",
+    b"tab\t.png", "snow\N{SNOWMAN}.png".encode(), b"\x1b[31m.png",
+)  # fmt: skip
+
+
+def test_any_name_that_a_file_system_allows_comes_back_equal(tmp_path, draw_picture):
+    source = draw_picture(tmp_path / "source.png")
+    for place, name in enumerate(NAMES):
+        folder = tmp_path / "data" / ("NORMAL" if place % 2 else "PNEUMONIA")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copy(source, folder / os.fsdecode(name))
+        except OSError:
+            pytest.skip("the file system takes no such names")
+    manifest = scan(tmp_path / "data")
+    assert len(manifest) == len(NAMES)
+    write_manifest(manifest, tmp_path / "manifest.csv")
+    read = read_manifest(tmp_path / "manifest.csv")
+    assert read["path"].tolist() == manifest["path"].tolist()
+    assert {os.fsencode(Path(path).name) for path in read["path"]} == set(NAMES)
+    assert all(Path(path).exists() for path in read["path"])
+    assert hash_manifest(read) == hash_manifest(manifest)
+    pd.testing.assert_frame_equal(read, manifest)

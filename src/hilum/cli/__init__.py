@@ -58,27 +58,24 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _verb in (
-    pipeline.demo,
-    data.fetch,
-    data.scan,
-    explore.explore,
-    train.train,
-    study.study,
-    tune.tune,
-    evaluate.evaluate,
-    robust.robust,
-    adverse.adverse,
-    average.average,
-    ledger.ledger,
-    results.results,
-    export.export,
-    recalibrate.recalibrate,
-    predict.predict,
-    bench.bench,
-    pipeline.run,
-):
-    app.command()(_interruptible(_verb))
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Start": (pipeline.run, pipeline.demo, predict.predict),
+    "Data": (data.fetch, data.scan, explore.explore),
+    "Model": (train.train, evaluate.evaluate, export.export, recalibrate.recalibrate),
+    "Deploy": (bench.bench,),
+    "Research": (
+        study.study,
+        tune.tune,
+        robust.robust,
+        adverse.adverse,
+        average.average,
+        ledger.ledger,
+        results.results,
+    ),
+}
+for _panel, _verbs in _PANELS.items():
+    for _verb in _verbs:
+        app.command(rich_help_panel=_panel)(_interruptible(_verb))
 
 
 @app.callback()

@@ -8,11 +8,15 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from hilum.errors import DataError
-from hilum.files import atomic_path
+from hilum.files import atomic_path, encode_row
+
+# pandas would keep texts in Arrow, which cannot hold the bytes of a name that is not UTF-8.
+pd.set_option("mode.string_storage", "python")
 
 _CONVERTERS: dict[str, Callable[[str], int | float | bool]] = {
     "int64": int,
@@ -39,8 +43,28 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table that has a path column as CSV, atomically. Paths below the folder of the CSV become relative."""
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - links are not followed, so that paths stay alike
     on_disk = table.assign(path=[_shorten(text, folder) for text in table["path"]])
-    with atomic_path(path) as temporary:
-        on_disk.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8", errors="surrogateescape")
+    write_csv(on_disk, path)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, atomically: floats in full, any name of a file so that it reads back equal.
+
+    pandas and Python's csv module leave a carriage return bare, which ends the row for their own readers.
+    """
+    columns = [_to_texts(table[name]) for name in table.columns]
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        stream.write(encode_row(str(name) for name in table.columns))
+        stream.writelines(encode_row(cells) for cells in zip(*columns, strict=True))
+
+
+def _to_texts(column: pd.Series[Any]) -> list[str]:
+    values = column.tolist()
+    if column.dtype.kind == "f":
+        return ["" if value != value else repr(float(value)) for value in values]  # noqa: PLR0124 - NaN
+    return ["" if value is None or value != value else str(value) for value in values]  # noqa: PLR0124
 
 
 def read_table(

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from hilum import progress
+from hilum.data.tables import write_csv
 from hilum.data.verify import list_changed
 from hilum.errors import EvaluationError, ImageReadError
 from hilum.evaluation.thresholds import OperatingPoint
-from hilum.files import atomic_path
 from hilum.inference.decision import is_positive
 from hilum.types import BoolArray, DoubleArray, FloatArray, Label, Score, Split, Status
 
@@ -218,5 +218,4 @@ def build_predictions(scored: ScoredSplit, point: OperatingPoint) -> pd.DataFram
 
 def write_predictions(predictions: pd.DataFrame, path: Path) -> None:
     """Write predictions as CSV, atomically; floats in full precision, so that decisions can be redone from the file."""
-    with atomic_path(path) as temporary:
-        predictions.to_csv(temporary, index=False)
+    write_csv(predictions, path)

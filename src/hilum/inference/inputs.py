@@ -170,7 +170,7 @@ def _escape(match: re.Match[str]) -> str:
 
 def _find_problem(path: Path) -> str:
     """Return why a path leads to nothing, the empty text if it leads somewhere."""
-    if ".npz#" in path.name.lower():  # a picture inside of a file, which its reader looks for
+    if ".npz#" in str(path).lower():  # a picture inside of a file, which its reader looks for
         return ""
     try:
         path.stat()

@@ -6,7 +6,6 @@ Names and messages are of one line each, so that a row is a line too, whose end 
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.errors import ConfigError
-from hilum.files import atomic_path
+from hilum.files import atomic_path, encode_row
 from hilum.types import Prediction
 
 COLUMNS = ("path", "status", "probability", "logit", "prediction", "threshold", "message", "familiarity")
@@ -81,9 +80,7 @@ def build_row(prediction: Prediction, columns: Sequence[str] = COLUMNS) -> Row:
 
 def encode_csv(cells: Iterable[str | float | None]) -> str:
     """Return a line of CSV; floats in the shortest form that reads back equal, None as the empty cell."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow("" if cell is None else cell for cell in cells)
-    return text.getvalue()
+    return encode_row("" if cell is None else repr(cell) if isinstance(cell, float) else cell for cell in cells)
 
 
 def encode_json(row: Row) -> str:
@@ -108,7 +105,11 @@ def read_csv(path: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tuple[Row
             continue
         if len(cells) != len(columns):
             raise ConfigError(f"{path}: line {number} has {len(cells)} cells under {len(columns)} columns.")
-        yield {name: _parse_cell(name, cell) for name, cell in zip(columns, cells, strict=True)}, offset
+        try:
+            row: Row = {name: _parse_cell(name, cell) for name, cell in zip(columns, cells, strict=True)}
+        except ValueError:
+            raise ConfigError(f"{path}: line {number} has a number that is none; name another file.") from None
+        yield row, offset
 
 
 def _parse_cell(name: str, cell: str) -> str | float | None:

@@ -62,6 +62,7 @@ _SETTINGS: Any = MappingProxyType(
         "font.family": ["DejaVu Sans"],  # comes with matplotlib, so that a figure looks alike on every machine
         "font.size": 10,
         "text.color": INK,
+        "text.parse_math": False,  # names of files are shown, and $ is a letter in them
         "axes.titlesize": 11,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
