@@ -1,7 +1,7 @@
 """A seeded fuzzer over everything that reads what others wrote: `python -m tests.fuzz 20000`.
 
-Each input is a sound file with some bytes changed. A reader may answer or raise one of Hilum's own errors, with one line
-of text; anything else, or more than ten seconds, is a failure. The same number always gives the same input.
+Each input is a sound file with some bytes changed. A reader may answer or raise one of Hilum's own errors, with one
+line of text; anything else, or more than ten seconds, is a failure. The same number always gives the same input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 from hilum.bundle import read_bundle
 from hilum.config import load_config
 from hilum.data.images import read_gray
-from hilum.data.manifest import load_data, read_manifest
+from hilum.data.manifest import load_data, read_manifest, scan, write_manifest
 from hilum.data.phantom import draw_phantom
 from hilum.errors import HilumError, ImageReadError
 from hilum.evaluation.ledger import read_ledger
@@ -38,7 +38,7 @@ SECONDS = 10.0
 Read = Callable[[Path], object]
 
 
-class Failure(Exception):
+class FailureError(Exception):
     """A reader did what it must not do."""
 
 
@@ -74,20 +74,18 @@ def build_cases(folder: Path) -> dict[str, tuple[bytes, str, Read]]:
     splits = {f"{split}_images": np.stack([gray] * 3) for split in ("train", "val", "test")}
     labels = {f"{split}_labels": np.array([[0], [1], [1]], dtype=np.uint8) for split in ("train", "val", "test")}
     np.savez(arrays, **splits, **labels)
-    cases["npz"] = (arrays.getvalue(), "data.npz", lambda path: load_data(path))
+    cases["npz"] = (arrays.getvalue(), "data.npz", load_data)
     (folder / "a.png").write_bytes(cases["png"][0])
     table = "path,label,patient,split\na.png,NORMAL,1,train\na2.png,PNEUMONIA,2,test\n"
-    cases["labels"] = (table.encode(), "labels.csv", lambda path: load_data(path))
+    cases["labels"] = (table.encode(), "labels.csv", load_data)
     manifest = folder / "data" / "manifest.csv"
     manifest.parent.mkdir()
-    from hilum.data.manifest import scan, write_manifest  # noqa: PLC0415
-
     (folder / "NORMAL").mkdir()
     (folder / "NORMAL" / "IM-0001-0001.png").write_bytes(cases["png"][0])
     write_manifest(scan(folder / "NORMAL" / ".."), manifest)
     cases["manifest"] = (manifest.read_bytes(), "manifest.csv", read_manifest)
     config = "train:\n  lr: 3.0e-4\n  epochs: 5\naugment:\n  noise: 0.06\nseed: 3\n"
-    cases["yaml"] = (config.encode(), "config.yaml", lambda path: load_config(path))
+    cases["yaml"] = (config.encode(), "config.yaml", load_config)
     row = dict.fromkeys(COLUMNS, "") | {"path": "a.png", "status": "ok", "probability": 0.5, "logit": 0.1}
     cases["jsonl"] = ((json.dumps(row) + "\n").encode() * 3, "rows.jsonl", lambda path: list(read_json_lines(path)))
     rows = ",".join(COLUMNS) + "\n" + "a.png,ok,0.5,0.1,NORMAL,0.5,,0.3\n" * 3
@@ -153,7 +151,7 @@ def run_one(number: int, cases: dict[str, tuple[bytes, str, Read]], folder: Path
     """Run input `number` and return how it ended: read, or the name of Hilum's error.
 
     Raises:
-        Failure: another exception, several lines of text, or too much time.
+        FailureError: another exception, several lines of text, or too much time.
     """
     rng = np.random.default_rng([7, number])
     name = sorted(cases)[number % len(cases)]
@@ -167,12 +165,12 @@ def run_one(number: int, cases: dict[str, tuple[bytes, str, Read]], folder: Path
     except HilumError as error:
         outcome = type(error).__name__
         if "\n" in str(error):
-            raise Failure(f"input {number} ({name}): a message of several lines: {error}") from None
+            raise FailureError(f"input {number} ({name}): a message of several lines: {error}") from None
     except Exception as error:
-        raise Failure(f"input {number} ({name}): {type(error).__name__}: {error}") from error
+        raise FailureError(f"input {number} ({name}): {type(error).__name__}: {error}") from error
     seconds = time.perf_counter() - started
     if seconds > SECONDS:
-        raise Failure(f"input {number} ({name}): took {seconds:.1f} s")
+        raise FailureError(f"input {number} ({name}): took {seconds:.1f} s")
     return f"{name}: {outcome}"
 
 
@@ -186,7 +184,7 @@ def fuzz(numbers: range) -> tuple[Counter[str], list[str]]:
         for number in numbers:
             try:
                 outcomes[run_one(number, cases, folder)] += 1
-            except Failure as failure:
+            except FailureError as failure:
                 failures.append(str(failure))
     return outcomes, failures
 

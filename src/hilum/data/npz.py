@@ -65,7 +65,7 @@ def read_npz_array(path: Path, key: str) -> np.ndarray[Any, Any]:
         raise ImageReadError(f"{path} holds no array named {key}.") from None
     except OSError as error:
         raise ImageReadError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ImageReadError(
             f"{path} is not a sound .npz file of plain arrays ({' '.join(str(error).split())})."
         ) from None

@@ -88,9 +88,7 @@ def read_table(
     if missing:
         raise DataError(f"{path} lacks the column {missing[0]}; write it anew.")
     try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8", encoding_errors="surrogateescape"
-        ).fillna("")  # a row that is too short
+        table = pd.DataFrame(_read_cells(path), dtype=str)
         for name, kind in numbers.items():
             table[name] = [_CONVERTERS[kind](text) for text in table[name]]
     except (ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
@@ -98,6 +96,26 @@ def read_table(
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - as in write_table
     table["path"] = [os.path.normpath(folder / text) for text in table["path"]]
     return table
+
+
+def _read_cells(path: Path) -> dict[str, list[str]]:
+    """Return the cells of a CSV by the name of their column.
+
+    Raises:
+        ValueError: it is no CSV, or a row has another number of cells than the header.
+    """
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+        reader = csv.reader(stream, strict=True)
+        try:
+            header = next(reader, [])
+            rows = []
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise ValueError(f"line {reader.line_num} has {len(cells)} cells under {len(header)} columns")
+                rows.append(cells)
+        except csv.Error as error:
+            raise ValueError(str(error)) from None
+    return {name: [cells[place] for cells in rows] for place, name in enumerate(header)}
 
 
 def hash_rows(table: pd.DataFrame, columns: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ Applying it needs numpy alone.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from hilum.types import DoubleArray, FloatArray
 METHOD = "distance of probabilistic PCA on pooled features"
 COMPONENTS = 128
 VERSION = 2
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, IndexError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +147,7 @@ class Familiarity:
             )
         except FileNotFoundError:
             raise BundleError(f"The input gate {path} is missing; export the bundle again.") from None
-        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise BundleError(f"{path} is no input gate ({error}); export the bundle again.") from None
 
 
