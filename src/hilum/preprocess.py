@@ -29,9 +29,14 @@ class PreprocessSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(224, ge=32, le=1024)
-    field: int | None = Field(None, ge=64, le=1024)
-    margin: float = Field(0.08, ge=-0.25, le=0.5)
+    size: int = Field(224, ge=32, le=1024, description="side in pixels of what the classifier sees")
+    field: int | None = Field(
+        None,
+        ge=64,
+        le=1024,
+        description="side of the square in which the lungs are found; null: all is classified",
+    )
+    margin: float = Field(0.08, ge=-0.25, le=0.5, description="added at each edge of the lungs' box, as a share of it")
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 

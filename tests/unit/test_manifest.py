@@ -258,8 +258,8 @@ def test_a_table_of_labels_is_read(tmp_path, draw_picture):
         (["path", "label"], [], "no rows"),
         (
             ["path", "label"],
-            [["a.png", "NORMAL"], ["b.png", "COVID"], ["c.png", "1"]],
-            "line 3 .*'COVID'; line 4 .*'1'",
+            [["a.png", "NORMAL"], ["b.png", "tuberculosis"], ["c.png", "1"]],
+            "line 3 .*'tuberculosis'; line 4 .*'1'",
         ),
         (["path", "label", "split"], [["a.png", "NORMAL", "holdout"]], "line 2 has the split 'holdout'"),
         (["path", "label"], [["a.png", "NORMAL"], ["x/../a.png", "PNEUMONIA"]], "line 3 repeats the path of line 2"),
@@ -411,3 +411,35 @@ def test_any_name_that_a_file_system_allows_comes_back_equal(tmp_path, draw_pict
     assert all(Path(path).exists() for path in read["path"])
     assert hash_manifest(read) == hash_manifest(manifest)
     pd.testing.assert_frame_equal(read, manifest)
+
+
+def test_causes_of_pneumonia_are_labels_and_tell_the_pathogen(tmp_path, draw_picture):
+    names = {"Normal": "NORMAL", "BACTERIA": "PNEUMONIA", "Viral Pneumonia": "PNEUMONIA", "COVID-19": "PNEUMONIA"}
+    for name in names:
+        draw_picture(tmp_path / "data" / "train" / name / f"{name}.png")
+    manifest = scan(tmp_path / "data").set_index(scan(tmp_path / "data")["path"].map(lambda path: Path(path).stem))
+    assert manifest["label"].to_dict() == names
+    assert manifest["pathogen"].to_dict() == {
+        "Normal": "", "BACTERIA": "bacteria", "Viral Pneumonia": "virus", "COVID-19": "virus",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("bom", [False, True])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_tables_as_spreadsheets_write_them(tmp_path, draw_picture, delimiter, bom, end):
+    draw_picture(tmp_path / "a b.png")
+    draw_picture(tmp_path / "c.png")
+    rows = [("Path", "Label", "patient"), ("a b.png", "normal", "1"), ("c.png", "COVID19", "2")]
+    text = end.join(delimiter.join(row) for row in rows) + end
+    (tmp_path / "t.csv").write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.encode())
+    manifest = load_data(tmp_path / "t.csv")
+    assert manifest["label"].tolist() == ["NORMAL", "PNEUMONIA"]
+    assert manifest["pathogen"].tolist() == ["", "virus"]
+    assert manifest["status"].tolist() == ["ok", "ok"]
+
+
+def test_a_pipe_named_like_a_table_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(DataError, match="no regular file"):
+        load_data(tmp_path / "x.csv")

@@ -18,6 +18,7 @@ from hilum.cli import (
     average,
     bench,
     data,
+    doctor,
     evaluate,
     explore,
     export,
@@ -28,6 +29,7 @@ from hilum.cli import (
     recalibrate,
     results,
     robust,
+    settings,
     study,
     train,
     tune,
@@ -59,9 +61,9 @@ def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Start": (pipeline.run, pipeline.demo, predict.predict),
+    "Start": (pipeline.run, pipeline.demo, predict.predict, doctor.doctor),
     "Data": (data.fetch, data.scan, explore.explore),
-    "Model": (train.train, evaluate.evaluate, export.export, recalibrate.recalibrate),
+    "Model": (train.train, evaluate.evaluate, export.export, recalibrate.recalibrate, settings.config),
     "Deploy": (bench.bench,),
     "Research": (
         study.study,

@@ -19,11 +19,11 @@ from typing import NoReturn
 import numpy as np
 
 from hilum.data.images import SUFFIXES
-from hilum.data.names import find_label, find_split, parse_file_name, parse_label, parse_split
+from hilum.data.names import find_label, find_split, parse_cause, parse_file_name, parse_label, parse_split
 from hilum.data.npz import read_npz_array
-from hilum.data.tables import read_header
+from hilum.data.tables import find_delimiter, read_header
 from hilum.errors import DataError, ImageReadError
-from hilum.types import Label, Split
+from hilum.types import Label, Pathogen, Split
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ def list_table(path: Path) -> list[Entry]:
             problems.append(f"line {line} repeats the path of line {seen[reference]}")
         else:
             seen[reference] = line
-            entries.append(_describe_row(folder, reference, label, split, row.get("patient", "")))
+            cause = parse_cause(row["label"])
+            entries.append(_describe_row(folder, reference, label, split, row.get("patient", ""), cause))
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise DataError(
@@ -205,15 +206,19 @@ def _describe_file(root: Path, path: Path) -> Entry:
     if label is None:
         problem = "The file lies in no folder named NORMAL or PNEUMONIA, so it has no label."
         return _build_entry(str(path), relative, None, split, fold=True, problem=problem)
-    return _build_entry(str(path), relative, label, split, fold=True)
+    cause = next((found for name in reversed(folders) if (found := parse_cause(name)) is not None), None)
+    return _build_entry(str(path), relative, label, split, fold=True, cause=cause)
 
 
-def _describe_row(folder: Path, reference: str, label: Label, split: Split | None, patient: str) -> Entry:
+def _describe_row(
+    folder: Path, reference: str, label: Label, split: Split | None, patient: str, cause: Pathogen | None
+) -> Entry:
     path = Path(reference)
     relative = path.relative_to(folder) if path.is_relative_to(folder) else path
     if split is not None:
-        return _build_entry(reference, relative, label, split, fold=False, patient=patient)
-    return _build_entry(reference, relative, label, find_split(relative.parts[:-1]), fold=True, patient=patient)
+        return _build_entry(reference, relative, label, split, fold=False, patient=patient, cause=cause)
+    split = find_split(relative.parts[:-1])
+    return _build_entry(reference, relative, label, split, fold=True, patient=patient, cause=cause)
 
 
 def _build_entry(
@@ -225,6 +230,7 @@ def _build_entry(
     fold: bool,
     patient: str = "",
     problem: str = "",
+    cause: Pathogen | None = None,
 ) -> Entry:
     facts = parse_file_name(relative.name)
     key = f"patient/{patient}" if patient else facts.patient
@@ -235,7 +241,7 @@ def _build_entry(
         split=str(used),
         given_split=str(split or ""),
         # A NORMAL picture has no pathogen, whatever its name says.
-        pathogen=str(facts.pathogen or "") if label is Label.PNEUMONIA else "",
+        pathogen=str(facts.pathogen or cause or "") if label is Label.PNEUMONIA else "",
         patient=key or f"file/{relative.as_posix()}",
         patient_known=key is not None,
         problem=problem,
@@ -286,7 +292,7 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
+            reader = csv.reader(stream, delimiter=find_delimiter(path), strict=True)
             next(reader)
             for cells in reader:
                 if not cells:

@@ -14,7 +14,28 @@ from dataclasses import dataclass
 
 from hilum.types import Label, Pathogen, Split
 
-_LABELS = {"normal": Label.NORMAL, "pneumonia": Label.PNEUMONIA}
+# As the public data sets spell them; a cause of pneumonia is a pneumonia.
+_CAUSES: dict[str, Pathogen | None] = {
+    "bacteria": Pathogen.BACTERIA,
+    "bacterial": Pathogen.BACTERIA,
+    "bacterial pneumonia": Pathogen.BACTERIA,
+    "virus": Pathogen.VIRUS,
+    "viral": Pathogen.VIRUS,
+    "viral pneumonia": Pathogen.VIRUS,
+    "covid": Pathogen.VIRUS,
+    "covid19": Pathogen.VIRUS,
+    "covid-19": Pathogen.VIRUS,
+}
+_LABELS = {
+    "normal": Label.NORMAL,
+    "healthy": Label.NORMAL,
+    "no finding": Label.NORMAL,
+    "no findings": Label.NORMAL,
+    "no_finding": Label.NORMAL,
+    "no_findings": Label.NORMAL,
+    "pneumonia": Label.PNEUMONIA,
+    **dict.fromkeys(_CAUSES, Label.PNEUMONIA),
+}
 _SPLITS = {
     "train": Split.TRAIN,
     "training": Split.TRAIN,
@@ -42,6 +63,11 @@ class NameFacts:
 def parse_label(text: str) -> Label | None:
     """Return the label that a folder name or table cell spells in any case, None for any other text."""
     return _LABELS.get(text.strip().lower())
+
+
+def parse_cause(text: str) -> Pathogen | None:
+    """Return the pathogen that a folder name or table cell spells as a label, None where it names none."""
+    return _CAUSES.get(text.strip().lower())
 
 
 def parse_split(text: str) -> Split | None:

@@ -18,6 +18,7 @@ from hilum.files import atomic_path, encode_row
 # pandas would keep texts in Arrow, which cannot hold the bytes of a name that is not UTF-8.
 pd.set_option("mode.string_storage", "python")
 
+_LONGEST_HEADER = 65_536
 _CONVERTERS: dict[str, Callable[[str], int | float | bool]] = {
     "int64": int,
     # Python's own conversion gives back every digit that was written, which the one of pandas need not.
@@ -33,10 +34,24 @@ def read_header(path: Path) -> list[str]:
         DataError: the file is no CSV.
     """
     try:
+        delimiter = find_delimiter(path)
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            return [name.strip().lower() for name in next(csv.reader(stream), [])]
+            return [name.strip().lower() for name in next(csv.reader(stream, delimiter=delimiter), [])]
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as CSV: {error}.") from None
+
+
+def find_delimiter(path: Path) -> str:
+    """Return what separates the cells in the first line of a CSV: comma, semicolon or tab.
+
+    Raises:
+        DataError: it is no regular file; a pipe would be waited for without end.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is no regular file.")
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
+        line = stream.readline(_LONGEST_HEADER)
+    return max(",;\t", key=line.count)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
