@@ -6,7 +6,6 @@ It is a real OpenVINO network with the inputs and outputs of every bundle, and s
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,6 @@ from hilum.bundle import (
     write_bundle,
 )
 from hilum.inference.familiarity import METHOD, Familiarity
-from hilum.inference.runtime import LOCATED
 from hilum.inference.vino import ov
 from hilum.preprocess import PreprocessSpec
 from hilum.types import FloatArray, UInt8Array
@@ -90,33 +88,12 @@ def _build_network(*, locator: bool) -> ov.Model:
     results = [ops.result(node) for node in outputs.values()]
     for result, output in zip(results, outputs, strict=True):
         result.output(0).get_tensor().set_names({output})
-    if locator:
-        located = _convert_locator()
-        for target in located.input().get_target_inputs():
-            target.replace_source_output(pictures.output(0))
-        results += located.get_results()
-    return ov.Model(results, [pictures], "brightness")
+    model = ov.Model(results, [pictures], "brightness")
+    if not locator:
+        return model
+    from hilum.model.exported_network import attach_locator  # noqa: PLC0415 - most tests do without torch
 
-
-def _convert_locator() -> ov.Model:
-    import torch  # noqa: PLC0415 - most tests do without
-
-    from hilum.model.crop import LungCrop  # noqa: PLC0415
-
-    class BoxAndViews(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.crop = LungCrop(PreprocessSpec(size=SIZE))
-
-        def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.crop(pictures)[1:]
-
-    example = torch.zeros((2, SIZE, SIZE), dtype=torch.uint8)
-    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):  # torch warns of its own tracing
-        located = ov.convert_model(BoxAndViews(), example_input=example, input=[ov.PartialShape([-1, SIZE, SIZE])])
-    for output, name in zip(located.outputs, LOCATED, strict=True):
-        output.get_tensor().set_names({name})
-    return located
+    return attach_locator(model, PreprocessSpec(size=SIZE))
 
 
 def _build_spec() -> BundleSpec:

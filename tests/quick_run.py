@@ -35,6 +35,7 @@ def write_quick_run(folder: Path, manifest: pd.DataFrame, splits: pd.DataFrame, 
     run_folder.write_run(folder, manifest, splits, config, provenance)
     network = _fit_network(splits[splits["split"] == Split.TRAIN], config)
     save_network(network, folder / run_folder.WEIGHTS)
+    run_folder.seal(folder)
     return network
 
 

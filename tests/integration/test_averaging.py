@@ -11,7 +11,7 @@ from hilum.data.splits import build_splits
 from hilum.errors import ConfigError
 from hilum.files import read_json, write_json
 from hilum.model.averaging import average_runs
-from hilum.model.run import PROVENANCE, WEIGHTS, read_run
+from hilum.model.run import PROVENANCE, WEIGHTS, read_run, seal
 from hilum.model.scoring import RunScorer
 from hilum.model.weights import read_state, save_network
 
@@ -30,10 +30,12 @@ def runs(tmp_path_factory):
     network = write_quick_run(first, manifest, build_splits(manifest, val_fraction=0.25, seed=0), CONFIG)
     provenance = read_json(first / PROVENANCE)
     write_json(first / PROVENANCE, {**provenance, "weights": {"name": "imagenet", "sha256": "ab"}})
+    seal(first)
     shutil.copytree(first, second)
     with torch.no_grad():
         network.fc.weight.mul_(3)
     save_network(network, second / WEIGHTS)
+    seal(second)
     return first, second
 
 
@@ -59,6 +61,7 @@ def test_runs_that_are_not_alike_do_not_average(runs, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(runs[1], other)
     write_json(other / PROVENANCE, {**read_json(other / PROVENANCE), "weights": {"name": "imagenet", "sha256": "cd"}})
+    seal(other)
     with pytest.raises(ConfigError, match=r"other differs from .*first in its initial weights"):
         average_runs([runs[0], other], tmp_path / "mean")
     with pytest.raises(ConfigError, match="already holds a run"):

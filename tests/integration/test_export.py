@@ -237,7 +237,7 @@ def test_a_bundle_is_evaluated_at_its_own_operating_point(fp32, run, data, tmp_p
     refused = [answer.status == "not_chest_xray" for answer in Predictor.open(fp32).predict(list_tested(manifest))]
     assert gate["NORMAL"]["refused"] + gate["PNEUMONIA"]["refused"] == sum(refused)
     report = (tmp_path / "bundle" / "report.html").read_text(encoding="utf-8")
-    assert "The input gate finds" in report
+    assert "The input gate takes" in report
     assert "none of their files is among those that the model and its thresholds were made with" in report
     assert trained["gate"] is None
     assert bundled["metrics"]["auroc"]["value"] == pytest.approx(trained["metrics"]["auroc"]["value"])

@@ -140,10 +140,10 @@ def test_weights_are_kept_of_the_best_run_and_no_checkpoint(studied):
 
 def test_images_are_prepared_once_for_all_runs(studied):
     _, out = studied
-    assert sorted(re.split(r"-", path.name)[0] for path in (out / "cache").iterdir()) == [
+    assert sorted(re.split(r"-", path.name)[0] for path in (out / "cache").glob("*.npy")) == [
         "battery", "pictures", "pictures",
     ]  # fmt: skip
-    assert np.load(next((out / "cache").glob("battery*")), mmap_mode="r").shape[0] == 26
+    assert np.load(next((out / "cache").glob("battery*.npy")), mmap_mode="r").shape[0] == 26
     assert not list(out.glob("runs/*/*/cache"))
 
 

@@ -71,6 +71,34 @@ def convert_to_openvino(network: RadiographNet, spec: PreprocessSpec) -> Any:
     return model
 
 
+def attach_locator(model: Any, spec: PreprocessSpec) -> Any:
+    """Return an `openvino.Model` without a locator with the outputs `box` and `views` added; `model` is changed.
+
+    For networks that were exported before there was one: the classifier goes on to see the whole picture.
+    """
+    example = torch.zeros((2, spec.side, spec.side), dtype=torch.uint8)
+    with torch.inference_mode(), _quiet():
+        located = ov.convert_model(
+            _BoxAndViews(spec), example_input=example, input=[ov.PartialShape([-1, spec.side, spec.side])]
+        )
+    for output, name in zip(located.outputs, LOCATED, strict=True):
+        output.get_tensor().set_names({name})
+    (pictures,) = model.get_parameters()
+    for target in located.input().get_target_inputs():
+        target.replace_source_output(pictures.output(0))
+    return ov.Model([*model.get_results(), *located.get_results()], [pictures], model.get_friendly_name())
+
+
+class _BoxAndViews(nn.Module):
+    def __init__(self, spec: PreprocessSpec) -> None:
+        super().__init__()
+        self.crop = LungCrop(spec)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        _, box, views = self.crop(pictures)
+        return box, views
+
+
 def save_openvino(model: Any, path: Path, *, precision: Precision) -> None:
     """Write path (.xml) and the .bin beside it. For bf16 the weights are stored in float16, half as large."""
     ov.save_model(model, path, compress_to_fp16=precision is Precision.BF16)

@@ -2,7 +2,7 @@
 
 Weights are quantised a channel, activations symmetrically by the ranges that calibration pictures give. The head stays
 in float: its convolution has one output channel and costs nothing, and its rounding would go straight into logit and
-heat map.
+heat map. So does the locator, whose box moves everything that comes after it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hilum.errors import ConfigError
+from hilum.inference.runtime import LOCATED
 from hilum.progress import track
 from hilum.types import BoolArray, IntArray, UInt8Array
 
@@ -74,8 +75,25 @@ def quantise(model: Any, pictures: UInt8Array) -> Any:
             preset=nncf.QuantizationPreset.PERFORMANCE,
             target_device=nncf.TargetDevice.CPU,
             subset_size=len(pictures),
-            ignored_scope=nncf.IgnoredScope(names=_name_head(model)),
+            ignored_scope=nncf.IgnoredScope(names=[*_name_head(model), *_name_locator(model)]),
         )
+
+
+def _name_locator(model: Any) -> list[str]:
+    """Return the names of the operations that box, views and crop come from."""
+    waiting = [node for node in model.get_ordered_ops() if node.get_type_name() == "GridSample"]
+    for output in model.outputs:
+        if output.get_names() & set(LOCATED):
+            waiting.append(output.get_node().input_value(0).get_node())
+    names: dict[str, None] = {}
+    while waiting:
+        node = waiting.pop()
+        name = node.get_friendly_name()
+        if node.get_type_name() in ("Parameter", "Constant", "Convert", "Result") or name in names:
+            continue
+        names[name] = None
+        waiting += [value.get_node() for value in node.input_values()]
+    return list(names)
 
 
 def _name_head(model: Any) -> list[str]:
