@@ -14,10 +14,8 @@ from hilum.report.style import COLOURS, FULL_WIDTH, INK, NEUTRAL, draw_figure
 from hilum.types import Label
 
 TITLE = "Other hospitals"
-_HEADERS = (
-    "Pictures of", "n", "PNEUMONIA", "AUROC", "95 % interval", "Sensitivity", "Specificity",
-    "Sens., recalibrated on 50", "Spec., recalibrated on 50", "Refused", "Familiarity, median", "Below 0.01",
-)  # fmt: skip
+_RATES = ("Set", "n", "PNEUMONIA", "AUROC", "Sensitivity", "Specificity", "Sens., refitted", "Spec., refitted")
+_INPUTS = ("Set", "Refused", "Familiarity, median", "5 % to 95 %", "Below 0.01")
 
 
 def build_external_section(results: Sequence[ExternalResult], path: Path, *, own: ExternalResult) -> Section:
@@ -29,7 +27,9 @@ def build_external_section(results: Sequence[ExternalResult], path: Path, *, own
         own: the tested split itself, for comparison.
     """
     shown = [own, *results]
-    blocks: list[Bullets | Table | Figure] = [Bullets(tell_external(results, own=own)), _tabulate(shown)]
+    blocks: list[Bullets | Table | Figure] = [Bullets(tell_external(results, own=own)), _tabulate_rates(shown)]
+    if any(result.refused is not None for result in shown):
+        blocks.append(_tabulate_inputs(shown))
     if sum(result.estimates["auroc"].value is not None for result in shown) > 1:
         blocks.append(_draw(shown, path))
     return Section(TITLE, blocks)
@@ -83,31 +83,48 @@ def _write(result: ExternalResult, metric: str) -> str:
     return "–" if estimate.value is None else write_value(estimate, percent=True)
 
 
-def _tabulate(shown: Sequence[ExternalResult]) -> Table:
+def _tabulate_rates(shown: Sequence[ExternalResult]) -> Table:
     rows: list[list[Cell]] = []
     for result in shown:
         auroc, local = result.estimates["auroc"], result.recalibrated
+        interval = "" if auroc.ci_low is None else f" ({write_interval(auroc, percent=False)})"
         rows.append(
             [
-                f"{result.name}, {result.group}" if result.group else result.name,
+                _name(result),
                 result.n,
                 result.positives,
-                None if auroc.value is None else write_decimal(auroc.value),
-                None if auroc.value is None else write_interval(auroc, percent=False),
+                None if auroc.value is None else f"{write_decimal(auroc.value)}{interval}",
                 _write(result, "recall"),
                 _write(result, "specificity"),
                 None if local is None else write_percent(local.sensitivity.mean),
                 None if local is None else write_percent(local.specificity.mean),
+            ]
+        )
+    return Table(_RATES, rows, caption="External validation. Refitted: after recalibration on 50 images of the set.")
+
+
+def _tabulate_inputs(shown: Sequence[ExternalResult]) -> Table:
+    rows: list[list[Cell]] = []
+    for result in shown:
+        known = result.familiarity
+        rows.append(
+            [
+                _name(result),
                 result.refused,
-                None if result.familiarity is None else write_decimal(result.familiarity[1]),
+                None if known is None else write_decimal(known[1]),
+                None if known is None else f"{write_decimal(known[0])} to {write_decimal(known[2])}",
                 None if result.unfamiliar is None else write_percent(result.unfamiliar),
             ]
         )
     caption = (
-        "External validation. Refused: what the input gate takes for no chest radiograph; it is scored here all the "
-        "same. Familiarity: 0.5 is typical of the training pictures, below 0.01 a prediction comes with a warning."
+        "Refused: what the input gate takes for no chest radiograph; it is scored here all the same. Familiarity: 0.5 is "
+        "typical of the training images, and below 0.01 a prediction comes with a warning."
     )
-    return Table(_HEADERS, rows, caption=caption)
+    return Table(_INPUTS, rows, caption=caption)
+
+
+def _name(result: ExternalResult) -> str:
+    return f"{result.name}, {result.group}" if result.group else result.name
 
 
 def _draw(shown: Sequence[ExternalResult], path: Path) -> Figure:
