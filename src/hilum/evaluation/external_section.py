@@ -117,8 +117,8 @@ def _tabulate_inputs(shown: Sequence[ExternalResult]) -> Table:
             ]
         )
     caption = (
-        "Refused: what the input gate takes for no chest radiograph; it is scored here all the same. Familiarity: 0.5 is "
-        "typical of the training images, and below 0.01 a prediction comes with a warning."
+        "Refused: what the input gate takes for no chest radiograph; it is scored here all the same. Familiarity: 0.5 "
+        "is typical of the training images, and below 0.01 a prediction comes with a warning."
     )
     return Table(_INPUTS, rows, caption=caption)
 
