@@ -148,4 +148,5 @@ def test_prediction_and_zone_never_contradict_each_other(
 def test_the_packaged_bundle_no_longer_contradicts_itself():
     packaged = read_bundle(resolve_bundle("packaged"))
     zone = GreyZone.choose(packaged, DecisionRule.choose(packaged))
-    assert zone.high == packaged.spec.operating_point.threshold > zone.low
+    points = packaged.spec.operating_points
+    assert zone.high == points["specificity-99"].threshold > packaged.spec.operating_point.threshold > zone.low
