@@ -178,8 +178,11 @@ def test_the_three_formats_say_the_same(predict, folder, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines == pq.read_table(tmp_path / "p.parquet").to_pylist()
     for row, line in zip(table, lines, strict=True):
-        assert {key: str(value) for key, value in line.items()} == row
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "p.csv", "p.jsonl", "p.parquet"]
+        assert {key: "" if value is None else str(value) for key, value in line.items()} == row
+    written = sorted(path.name for path in tmp_path.iterdir())
+    # The hidden files say what made the rows, for --resume.
+    hidden = [f".p.{suffix}.origin.json" for suffix in ("csv", "jsonl", "parquet")]
+    assert written == [*hidden, "in", "p.csv", "p.jsonl", "p.parquet"]
 
 
 def write_png_header(path, side):
@@ -242,7 +245,7 @@ def test_everything_that_can_be_wrong_with_a_picture(predict, folder, tmp_path):
     written = {path for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()}
     new = {path.relative_to(tmp_path) for path in written if str(path) not in before}
     assert {str(path.parent) for path in new} == {"out", "out/maps"}
-    assert len(new) == 1 + 6
+    assert len(new) == 1 + 1 + 6  # the table, what made it, and heat maps
     assert not (tmp_path.parent / "slip.jpeg").exists()
 
 
@@ -405,7 +408,7 @@ def test_a_full_disk(predict, folder, tmp_path):
 
     done = predict(*[folder] * 30, "--out", tmp_path / "out" / "p.csv", preexec_fn=restrict)
     expect_one_sentence(done, 2, "full")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["p.csv.partial"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".p.csv.origin.json", "p.csv.partial"]
     done = predict(*[folder] * 30, "--out", tmp_path / "out" / "p.csv", "--resume")
     assert done.returncode == 0, done.stderr
     assert len(read((tmp_path / "out" / "p.csv").read_text(encoding="utf-8"))) == 90

@@ -90,7 +90,7 @@ def when(found, act):
     """Call `act` in a thread as soon as `found` is true."""
 
     def watch():
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600  # machines that run other things besides are slow
         while time.monotonic() < deadline:
             if found():
                 act()
