@@ -60,8 +60,9 @@ def test_predictions_agree_with_the_metrics(finished):
     metrics = json.loads((out / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     with (out / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0])[:10] == [
-        *("path", "status", "probability", "logit", "prediction", "threshold", "message", "label", "patient", "split"),
+    assert list(rows[0])[:11] == [
+        *("path", "status", "probability", "logit", "prediction", "threshold", "message", "familiarity"),
+        *("label", "patient", "split"),
     ]
     assert {row["status"] for row in rows} == {"ok"}
     assert {row["split"] for row in rows} == {"test"}
