@@ -60,6 +60,13 @@ def test_a_set_is_measured_whole_and_by_source_and_age_group(evaluated):
     assert 0 < near["recalibrated_on_50"]["sensitivity"] <= 1
 
 
+def test_a_table_with_semicolons_has_its_groups_too(tmp_path):
+    table = write_set(tmp_path / "set", seed=5, distance=1.5)
+    table.write_text(table.read_text().replace(",", ";"))
+    (given,) = read_external({"set": table})
+    assert given.manifest["source"].value_counts().to_dict() == {"near": 150, "far": 150}
+
+
 def test_the_report_shows_table_figure_and_warning(evaluated):
     page = evaluated.report.read_text(encoding="utf-8")
     assert "Other hospitals" in page

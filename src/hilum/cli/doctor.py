@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from importlib.util import find_spec
 
 from hilum.cli.options import Verbose
 from hilum.errors import HilumError
+from hilum.inference.cpus import count_cpus
 
 _CORE = ("hilum", "numpy", "pandas", "pillow", "openvino", "simplejpeg", "scikit-learn")
 _EXTRAS = {
@@ -42,7 +42,7 @@ def list_facts() -> list[tuple[str, str]]:
         ("Python", f"{platform.python_version()}, {sys.executable}"),
         ("System", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("Packages", ", ".join(f"{name} {_find_version(name)}" for name in _CORE)),
-        ("Processors", f"{_count_processors()} that this process may use"),
+        ("Processors", f"{count_cpus()} that this process may use"),
         ("Predicting", _describe_prediction()),
         ("Training", _describe_training()),
         ("Packaged model", _describe_packaged()),
@@ -59,10 +59,6 @@ def _find_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "missing"
-
-
-def _count_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _describe_prediction() -> str:

@@ -94,7 +94,7 @@ def list_table(path: Path) -> list[Entry]:
     entries: list[Entry] = []
     seen: dict[str, int] = {}
     problems: list[str] = []
-    for line, row in _read_rows(path):
+    for line, row in read_rows(path):
         label, split = parse_label(row["label"]), parse_split(row.get("split", ""))
         reference = name_picture(path, row["path"])
         if not row["path"]:
@@ -281,7 +281,12 @@ def _without_copies(root: Path, files: Sequence[Path]) -> list[Path]:
     return [path for path in files if path not in copies]
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and cells by lower-case column name of each row of a CSV of labels.
+
+    Raises:
+        DataError: it is no such CSV.
+    """
     columns = read_header(path)
     missing = [name for name in ("path", "label") if name not in columns]
     if missing:

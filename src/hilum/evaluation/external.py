@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from hilum.data.listing import name_picture
+from hilum.data.listing import name_picture, read_rows
 from hilum.data.manifest import load_data
 from hilum.data.tables import read_header
 from hilum.errors import DataError
@@ -150,13 +150,9 @@ def _read(name: str, path: Path) -> ExternalSet:
     manifest = load_data(path, splits_matter=False)
     manifest = manifest.assign(split=str(Split.TEST), **dict.fromkeys(GROUPS, ""))
     if path.suffix.lower() == ".csv":
-        known = [column for column in GROUPS if column in read_header(path)]
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        table.columns = [str(column).strip().lower() for column in table.columns]
-        table["path"] = [name_picture(path, text) for text in table["path"]]
-        table = table.set_index("path")
-        for column in known:
-            manifest[column] = table[column].reindex(manifest["path"]).fillna("").to_numpy()
+        for column in set(GROUPS) & set(read_header(path)):
+            values = {name_picture(path, row["path"]): row[column] for _, row in read_rows(path)}
+            manifest[column] = [values.get(reference, "") for reference in manifest["path"]]
     if not (manifest["status"] == Status.OK).any():
         raise DataError(f"The set {name} ({path}) holds no readable picture with a label.")
     return ExternalSet(name, manifest)
