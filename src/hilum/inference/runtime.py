@@ -68,13 +68,16 @@ class NetworkOutput:
 
 
 class Network:
-    """A compiled network. It takes batches of up to `batch` pictures; a shorter one costs as much as a full one."""
+    """A compiled network; `sees_views` says whether a locator is in it.
+
+    It takes batches of up to `batch` pictures; a shorter one costs as much as a full one.
+    """
 
     def __init__(self, compiled: Any, *, batch: int, size: int) -> None:
         self._compiled = compiled
         self._requests = [compiled.create_infer_request() for _ in range(_count_requests(compiled))]
         self._apart: Any = None
-        self._located = all(_has_output(compiled, name) for name in LOCATED)
+        self.sees_views = all(_has_output(compiled, name) for name in LOCATED)
         self.batch = batch
         self.size = size
 
@@ -142,11 +145,6 @@ class Network:
             ) from None
         return cls(compiled, batch=batch, size=size)
 
-    @property
-    def sees_views(self) -> bool:
-        """Whether there is a locator in it."""
-        return self._located
-
     def infer(self, pictures: UInt8Array) -> NetworkOutput:
         """Score (n, size, size) pictures, gray 0-255; n may be any number, 0 too."""
         outputs = list(
@@ -208,9 +206,9 @@ class Network:
         def copy(name: str) -> FloatArray:
             return np.array(request.get_tensor(name).data[:count], dtype=np.float32, copy=True)
 
-        box = copy("box") if self._located else np.tile(np.asarray(WHOLE, dtype=np.float32), (count, 1))
+        box = copy("box") if self.sees_views else np.tile(np.asarray(WHOLE, dtype=np.float32), (count, 1))
         logit, cam, features = map(copy, OUTPUTS)
-        return NetworkOutput(logit, cam, features, box, copy("views") if self._located else None)
+        return NetworkOutput(logit, cam, features, box, copy("views") if self.sees_views else None)
 
 
 def _has_output(compiled: Any, name: str) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hilum.inference.framing import WHOLE
-from hilum.model.locator import FieldLocator, Locator, load_locator
+from hilum.model.locator import FieldLocator, load_locator
 from hilum.preprocess import PreprocessSpec
 from hilum.progress import track
 from hilum.types import FloatArray, UInt8Array, View
@@ -31,12 +31,12 @@ class LungCrop(nn.Module):
     whole: Tensor
     locator: FieldLocator
 
-    def __init__(self, spec: PreprocessSpec, locator: Locator | None = None) -> None:
+    def __init__(self, spec: PreprocessSpec) -> None:
         super().__init__()
         self.size = spec.size
         self.margin = spec.margin
         self.crops = spec.field is not None
-        self.locator = FieldLocator(locator or load_locator(), spec.side).eval()
+        self.locator = FieldLocator(load_locator(), spec.side).eval()
         self.register_buffer("places", (torch.arange(self.size) + 0.5) / self.size, persistent=False)
         self.register_buffer("whole", torch.tensor(WHOLE), persistent=False)
 
